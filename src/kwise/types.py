@@ -1,0 +1,300 @@
+"""The nouns of kwise: Scan, Measurement, Samples, Query, Targets, Prediction.
+
+Axis names: b case, c coil, z slice or view, t frame, ky phase encoding, kx readout, y and x image, n sample, f queried
+frame, q queried point, k class. Shapes are checked here, once.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+import torch
+from torch import Tensor
+
+CLASS_NAMES = ("background", "LV pool", "LV myocardium", "RV pool", "LA", "RA")
+IGNORE = -1  # label of a pixel nobody annotated
+
+
+def _wanted(doing: str, got: object, wanted: str) -> ValueError:
+    return ValueError(f"{doing}: got {got}; wanted {wanted}")
+
+
+def _check_rank(name: str, x: Tensor, axes: str) -> None:
+    if x.ndim != len(axes.split()):
+        raise _wanted(f"checking {name}", f"shape {tuple(x.shape)}", f"axes ({axes.replace(' ', ', ')})")
+    if 0 in x.shape:
+        empty = axes.split()[list(x.shape).index(0)]
+        raise _wanted(f"checking {name}", f"shape {tuple(x.shape)}", f"at least one element along {empty}")
+
+
+def _check_finite(name: str, x: Tensor) -> None:
+    if not bool(torch.isfinite(x).all()):
+        bad = int((~torch.isfinite(x)).sum())
+        raise _wanted(f"checking {name}", f"{bad} NaN or Inf values", "finite numbers only")
+
+
+def _check_mask(name: str, mask: Tensor, axes: str) -> None:
+    if mask.dtype != torch.bool:
+        raise _wanted(f"checking {name}", f"dtype {mask.dtype}", "torch.bool with True = acquired")
+    _check_rank(name, mask, axes)
+
+
+def _check_kspace(name: str, kspace: Tensor, axes: str) -> None:
+    if not kspace.is_complex():
+        raise _wanted(f"checking {name}", f"dtype {kspace.dtype}", "complex64 k-space")
+    _check_rank(name, kspace, axes)
+    _check_finite(name, kspace)
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One examination of one case, as a reader or the phantom gives it, before any batching.
+
+    Either `image` (magnitude (z, t, y, x) float32: k-space has still to be simulated) or `kspace`
+    ((c, z, t, ky, kx) complex64) is set. `mask` (z, t, ky, kx) bool tells what the scanner acquired (None: everything).
+    `labels` (z, t, y, x) int64 uses kwise's classes, IGNORE where nobody annotated. `spacing_mm` is (z, y, x).
+    `affine` (4x4) maps voxel (x, y, z) to scanner mm as in NIfTI. `ed`, `es` are 0-based frames.
+    """
+
+    case: str
+    image: Tensor | None = None
+    kspace: Tensor | None = None
+    mask: Tensor | None = None
+    labels: Tensor | None = None
+    coil_maps: Tensor | None = None
+    trajectory: Tensor | None = None
+    spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    frame_ms: float | None = None
+    affine: Tensor | None = None
+    ed: int | None = None
+    es: int | None = None
+    notes: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if (self.image is None) == (self.kspace is None):
+            raise _wanted(f"building Scan {self.case}", "both or neither of image and kspace", "exactly one")
+        if self.image is not None:
+            _check_rank("Scan.image", self.image, "z t y x")
+            _check_finite("Scan.image", self.image)
+        if self.kspace is not None:
+            _check_kspace("Scan.kspace", self.kspace, "c z t ky kx")
+        if self.mask is not None:
+            _check_mask("Scan.mask", self.mask, "z t ky kx")
+        if self.labels is not None:
+            _check_rank("Scan.labels", self.labels, "z t y x")
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(z, t, y, x)."""
+        x = self.image if self.image is not None else self.kspace
+        assert x is not None
+        z, t, y, x_ = x.shape[-4:]
+        return z, t, y, x_
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The acquired samples as a set.
+
+    `values` (b, n, c) complex64; `coords` (b, n, 4) float32, order (z, t, ky, kx), each in [-0.5, 0.5);
+    `valid` (b, n) bool, False = padding of a ragged batch, or None when nothing is padded (keeps flash attention).
+    """
+
+    values: Tensor
+    coords: Tensor
+    valid: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What was measured, batched: the only noun that enters a model.
+
+    `kspace` (b, c, z, t, ky, kx) complex64, centred, orthonormal; `mask` (b, z, t, ky, kx) bool, True = acquired
+    (singleton axes broadcast); `coil_maps` (b, c, z, y, x) complex64 or None; `trajectory` (b, z, t, ky, kx, 2) float32
+    positions (ky, kx) in [-0.5, 0.5) cycles per pixel of a non-Cartesian scan, whose axes ky, kx then count spokes and readout
+    points, and `image_shape` (y, x) says which grid it stands for. `spacing_mm` (b, 3) is (z, y, x).
+
+    The constructor zeroes everything that was not acquired, so no model can peek.
+    """
+
+    kspace: Tensor
+    mask: Tensor
+    coil_maps: Tensor | None = None
+    trajectory: Tensor | None = None
+    image_shape: tuple[int, int] | None = None
+    spacing_mm: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        doing = "building a Measurement"
+        _check_mask("Measurement.mask", self.mask, "b z t ky kx")
+        if self.kspace.ndim == 6:
+            b, _, z, t, ky, kx = self.kspace.shape
+            full = (b, z, t, ky, kx)
+            if any(m not in (1, n) for m, n in zip(self.mask.shape, full)):
+                raise _wanted(doing, f"mask {tuple(self.mask.shape)}", f"a shape that broadcasts to {full}")
+            mask = self.mask.expand(full)
+            if not bool(mask.flatten(1).any(dim=1).all()):
+                raise _wanted(doing, "a mask without a single acquired sample", "at least one True per case")
+            object.__setattr__(self, "mask", mask)
+            if self.kspace.is_complex():
+                # where(), not a product: NaN or Inf in unacquired positions must vanish as well.
+                kept = torch.where(mask.unsqueeze(1), self.kspace, torch.zeros((), dtype=self.kspace.dtype))
+                object.__setattr__(self, "kspace", kept.to(torch.complex64))
+        _check_kspace("Measurement.kspace", self.kspace, "b c z t ky kx")
+        if self.coil_maps is not None:
+            _check_rank("Measurement.coil_maps", self.coil_maps, "b c z y x")
+        if self.trajectory is not None:
+            _check_rank("Measurement.trajectory", self.trajectory, "b z t ky kx 2")
+            if self.image_shape is None:
+                raise _wanted(doing, "a trajectory without image_shape", "the (y, x) grid it stands for")
+        if self.image_shape is None:
+            object.__setattr__(self, "image_shape", (self.kspace.shape[-2], self.kspace.shape[-1]))
+
+    @property
+    def n_frames(self) -> int:
+        return self.kspace.shape[3]
+
+    @property
+    def n_slices(self) -> int:
+        return self.kspace.shape[2]
+
+    @property
+    def shape(self) -> tuple[int, int, int, int, int]:
+        """(b, z, t, y, x) of the image this measurement stands for."""
+        assert self.image_shape is not None
+        b, _, z, t = self.kspace.shape[:4]
+        return b, z, t, *self.image_shape
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same measurement on another device."""
+        moved = {
+            name: getattr(self, name).to(device)
+            for name in ("kspace", "mask", "coil_maps", "trajectory", "spacing_mm")
+            if getattr(self, name) is not None
+        }
+        return replace(self, **moved)
+
+    def fold_slices(self) -> Self:
+        """Every slice as a case of its own: (b, c, z, ...) -> (b * z, c, 1, ...), for models that see one slice."""
+        fold = self.kspace.transpose(1, 2).flatten(0, 1).unsqueeze(2)
+        maps = self.coil_maps
+        if maps is not None:
+            maps = maps.transpose(1, 2).flatten(0, 1).unsqueeze(2)
+        path = self.trajectory
+        if path is not None:
+            path = path.flatten(0, 1).unsqueeze(1)
+        spacing = self.spacing_mm
+        if spacing is not None:
+            spacing = spacing.repeat_interleave(self.n_slices, dim=0)
+        mask = self.mask.flatten(0, 1).unsqueeze(1)
+        return replace(self, kspace=fold, mask=mask, coil_maps=maps, trajectory=path, spacing_mm=spacing)
+
+    @staticmethod
+    def stack(items: "list[Measurement]") -> "Measurement":
+        """Join measurements of equal grid along b."""
+
+        def joined(name: str) -> Tensor | None:
+            parts = [getattr(m, name) for m in items]
+            return None if parts[0] is None else torch.cat(parts)
+
+        kspace, mask = joined("kspace"), joined("mask")
+        assert kspace is not None and mask is not None
+        return Measurement(
+            kspace, mask, joined("coil_maps"), joined("trajectory"), items[0].image_shape, joined("spacing_mm")
+        )
+
+
+@dataclass(frozen=True)
+class Query:
+    """What a model is asked: which frames, on which grid, at which points. The default asks for everything.
+
+    `frames` (b, f) int64 or None (all frames, in order); `resolution` (y, x) or None (the measured grid);
+    `points` (b, q) int64 positions in the flattened (f, y, x) grid, or None (all of it).
+    """
+
+    frames: Tensor | None = None
+    resolution: tuple[int, int] | None = None
+    points: Tensor | None = None
+
+    def to(self, device: torch.device | str) -> Self:
+        frames = None if self.frames is None else self.frames.to(device)
+        points = None if self.points is None else self.points.to(device)
+        return replace(self, frames=frames, points=points)
+
+    def repeat_slices(self, n_slices: int) -> Self:
+        """The same question for each of the slices folded into b."""
+
+        def again(x: Tensor | None) -> Tensor | None:
+            return None if x is None else x.repeat_interleave(n_slices, dim=0)
+
+        return replace(self, frames=again(self.frames), points=again(self.points))
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The truth a task scores against, at the frames of `query`.
+
+    `labels` (b, z, f, y, x) int64, IGNORE where unknown; `image` (b, z, f, y, x) float32 magnitude or None;
+    `query` says which frames these are; `spacing_mm` (b, 3) is (z, y, x); `ed`, `es` (b,) int64 index into f, -1 unknown.
+    """
+
+    labels: Tensor
+    image: Tensor | None = None
+    query: Query = field(default_factory=Query)
+    spacing_mm: Tensor | None = None
+    ed: Tensor | None = None
+    es: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        _check_rank("Targets.labels", self.labels, "b z f y x")
+        if self.labels.dtype != torch.int64:
+            raise _wanted("checking Targets.labels", f"dtype {self.labels.dtype}", "int64 class indices")
+
+    def to(self, device: torch.device | str) -> Self:
+        moved = {
+            name: getattr(self, name).to(device)
+            for name in ("labels", "image", "query", "spacing_mm", "ed", "es")
+            if getattr(self, name) is not None
+        }
+        return replace(self, **moved)
+
+    def at_points(self) -> Tensor:
+        """Labels (b, z, q) at `query.points`, or all of them flattened when no points were asked."""
+        flat = self.labels.flatten(2)
+        if self.query.points is None:
+            return flat
+        index = self.query.points.unsqueeze(1).expand(-1, flat.shape[1], -1)
+        return flat.gather(2, index)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A model's answer.
+
+    `logits` (b, k, z, f, y, x), or (b, k, z, q) where the query named points; `image` (b, z, f, y, x) magnitude;
+    `latents` (b, m, d) of the encoder; `losses` named scalars a model adds to its task's loss (weight 1).
+    """
+
+    logits: Tensor | None = None
+    image: Tensor | None = None
+    latents: Tensor | None = None
+    losses: dict[str, Tensor] = field(default_factory=dict)
+
+    def probabilities(self) -> Tensor:
+        """Class probabilities, same shape as `logits`."""
+        assert self.logits is not None
+        return self.logits.softmax(dim=1)
+
+    def labels(self) -> Tensor:
+        """Hard labels (b, z, f, y, x), the class of highest logit."""
+        assert self.logits is not None
+        return self.logits.argmax(dim=1)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a loader yields: the names of the cases, what was measured, the truth, and the nominal R of each case."""
+
+    cases: tuple[str, ...]
+    measurement: Measurement
+    targets: Targets
+    accelerations: tuple[float, ...]
