@@ -1,0 +1,112 @@
+"""What every model shares: a common scale, slices folded into cases, and answers on the frames, grid and points asked.
+
+Axis names: b case, k class, z slice, t frame, f queried frame, y and x image, q queried point.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from kwise.operator import zero_filled
+from kwise.types import Measurement, Query
+
+EVERYTHING = Query()  # all frames, on the measured grid
+
+
+def robust_scale(measurement: Measurement) -> Tensor:
+    """(b, 1, 1, 1, 1, 1) root mean square of the image, estimated from the acquired samples alone.
+
+    Every k-space position counts once, with its energy averaged over the frames that acquired it: unlike the plain rms of
+    the samples the estimate hardly depends on the acceleration. 1 where all samples are zero.
+    """
+    magnitude = measurement.kspace.abs()
+    peak = magnitude.amax(dim=(1, 2, 3, 4, 5), keepdim=True)
+    peak = torch.where(peak > 0, peak, torch.ones_like(peak))
+    energy = (magnitude / peak).square().sum(dim=(1, 3))  # relative to the peak: squares of raw data underflow
+    times = measurement.mask.sum(dim=2).clamp(min=1)
+    rms = (energy / times).mean(dim=(1, 2, 3)).sqrt().reshape(-1, 1, 1, 1, 1, 1)
+    return peak * torch.where(rms > 0, rms, torch.ones_like(rms))
+
+
+def scaled_frames(measurement: Measurement) -> Tensor:
+    """Zero-filled frames (b, z, t, y, x) complex64 of a Cartesian measurement, each slice at its own common scale."""
+    if measurement.trajectory is not None:
+        raise ValueError("zero-filling frames: got a non-Cartesian trajectory; wanted a Cartesian grid")
+    folded = measurement.fold_slices()
+    frames = zero_filled(folded) / robust_scale(folded).squeeze(1)
+    return frames.reshape(measurement.shape)
+
+
+def rolled_frames(frames: Tensor, query: Query, n_frames: int) -> Tensor:
+    """For each queried frame, `n_frames` frames of the cine in cyclic order, the queried one first.
+
+    `frames` (b, t, y, x) -> (b, f, n_frames, y, x). A cine of another length is read at evenly spaced offsets.
+    """
+    b, t = frames.shape[:2]
+    offsets = (torch.arange(n_frames, device=frames.device) * t / n_frames).round().long()
+    index = (query_frames(query, b, t, frames.device).unsqueeze(-1) + offsets) % t
+    return frames[torch.arange(b, device=frames.device)[:, None, None], index]
+
+
+def query_frames(query: Query, batch: int, n_frames: int, device: torch.device) -> Tensor:
+    """(b, f) int64 frame indices asked for; all of them in order where the query names none."""
+    if query.frames is None:
+        return torch.arange(n_frames, device=device).expand(batch, -1)
+    if int(query.frames.max()) >= n_frames or int(query.frames.min()) < 0:
+        got = f"frames {int(query.frames.min())} to {int(query.frames.max())}"
+        raise ValueError(f"reading a query: got {got}; wanted 0 to {n_frames - 1}")
+    return query.frames.to(device)
+
+
+def select_frames(x: Tensor, query: Query) -> Tensor:
+    """The queried frames of `x` (b, k, t, y, x) -> (b, k, f, y, x)."""
+    if query.frames is None:
+        return x
+    index = query_frames(query, x.shape[0], x.shape[2], x.device)[:, None, :, None, None]
+    return x.gather(2, index.expand(-1, x.shape[1], -1, *x.shape[-2:]))
+
+
+def output_shape(measurement: Measurement, query: Query) -> tuple[int, int]:
+    """(y, x) of the answer: the resolution asked for, or the measured grid."""
+    return query.resolution or (measurement.shape[-2], measurement.shape[-1])
+
+
+def gather_points(logits: Tensor, query: Query) -> Tensor:
+    """(b, k, z, f, y, x) -> (b, k, z, q) at `query.points`; unchanged where the query names no points."""
+    if query.points is None:
+        return logits
+    flat = logits.flatten(3)
+    index = query.points.to(logits.device)[:, None, None, :]
+    return flat.gather(3, index.expand(-1, flat.shape[1], flat.shape[2], -1))
+
+
+def resize_answer(logits: Tensor, resolution: tuple[int, int]) -> Tensor:
+    """Bilinear resampling of the last two axes (..., y, x) to `resolution` over the same field of view.
+
+    Positions are (i - n//2)/n on both grids, so index n//2 stays at index n//2. The first axis is the batch.
+    """
+    if tuple(logits.shape[-2:]) == tuple(resolution):
+        return logits
+    axes = [_sampling_positions(have, want, logits) for have, want in zip(logits.shape[-2:], resolution)]
+    y, x = torch.meshgrid(*axes, indexing="ij")
+    flat = logits.reshape(len(logits), -1, *logits.shape[-2:])
+    grid = torch.stack([x, y], dim=-1).expand(len(flat), -1, -1, -1)
+    sampled = functional.grid_sample(flat, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return sampled.reshape(*logits.shape[:-2], *resolution)
+
+
+def _sampling_positions(have: int, want: int, like: Tensor) -> Tensor:
+    """Where grid_sample (align_corners=False, [-1, 1] edge to edge) finds the pixels of the wanted grid."""
+    index = (torch.arange(want, device=like.device, dtype=like.dtype) - want // 2) / want * have + have // 2
+    return (2 * index + 1) / have - 1
+
+
+def unfold_slices(folded: Tensor, n_slices: int) -> Tensor:
+    """Slices that travelled as cases, (b * z, k, ...) -> (b, k, z, ...)."""
+    return folded.unflatten(0, (-1, n_slices)).transpose(1, 2)
+
+
+def finish_answer(logits: Tensor, n_slices: int, measurement: Measurement, query: Query) -> Tensor:
+    """Logits (b * z, k, f, y, x) of a grid model -> (b, k, z, f, y, x) on the grid asked for, or (b, k, z, q)."""
+    on_grid = resize_answer(logits, output_shape(measurement, query))
+    return gather_points(unfold_slices(on_grid, n_slices), query)

@@ -1,0 +1,1 @@
+"""Network bricks: attention, encodings, Perceiver, convolutions; they know no MRI."""
