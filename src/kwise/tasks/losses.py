@@ -1,7 +1,7 @@
 """The terms of segmentation losses, one value per case: plain torch, held to MONAI's values by tests.
 
-Axis names: b case, k class, n pixels or points of a case. MONAI's own losses are not used because their import takes
-seconds and because they cannot leave out unlabelled pixels.
+Axis names: b case, k class, n pixels or points of a case. MONAI's own losses are not used because their import
+takes seconds and because they cannot leave out unlabelled pixels.
 """
 
 import torch
@@ -29,8 +29,7 @@ def dice_loss(probabilities: Tensor, truth: Tensor) -> Tensor:
 def present_dice_loss(probabilities: Tensor, truth: Tensor) -> Tensor:
     """(b,) 1 - soft Dice, mean over the foreground classes present in the truth; 0 where none is.
 
-    An absent class has no overlap to learn from, its Dice would be a constant; cross-entropy removes its
-    false positives.
+    An absent class has no overlap to learn from; cross-entropy removes its false positives.
     """
     present = (truth[:, 1:].sum(dim=2) > 0).float()
     missing = (1 - _soft_dice(probabilities[:, 1:], truth[:, 1:])) * present
@@ -38,9 +37,7 @@ def present_dice_loss(probabilities: Tensor, truth: Tensor) -> Tensor:
 
 
 def binary_entropy(logits: Tensor, truth: Tensor) -> Tensor:
-    """(b, n) binary cross-entropy of softmax against one-hot, mean over classes; logarithms cut at -100 as
-    in torch.
-    """
+    """(b, n) binary cross-entropy of softmax against one-hot, mean over classes; logarithms cut at -100."""
     total = logits.logsumexp(dim=1)
     others = [
         torch.cat([logits[:, :k], logits[:, k + 1 :]], dim=1).logsumexp(dim=1) for k in range(logits.shape[1])
