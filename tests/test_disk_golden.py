@@ -54,7 +54,7 @@ def answer() -> Prediction:
 def test_sizes_are_inferred_from_the_parameters() -> None:
     config = ast.literal_eval(str(golden("config")))
     options = infer_options(authors_parameters())
-    assert {k: options[k] for k in ("width", "layers", "ffn")} == {k: config[k] for k in ("width", "layers", "ffn")}
+    assert [options[k] for k in ("width", "layers", "ffn")] == [config[k] for k in ("width", "layers", "ffn")]
     assert (options["n_latents"], options["n_classes"]) == (config["latents"], config["classes"])
 
 
@@ -84,7 +84,8 @@ def test_chunks_and_points_give_the_same_numbers() -> None:
         chunked = model(golden_measurement()).probabilities()
         asked = model(golden_measurement(), Query(points=points)).probabilities()
     torch.testing.assert_close(chunked, their_probabilities(), atol=TOLERANCE, rtol=0)
-    torch.testing.assert_close(asked, their_probabilities().flatten(3)[..., points[0]], atol=TOLERANCE, rtol=0)
+    wanted = their_probabilities().flatten(3)[..., points[0]]
+    torch.testing.assert_close(asked, wanted, atol=TOLERANCE, rtol=0)
 
 
 def test_published_size_is_about_1_2_million_parameters() -> None:
@@ -93,5 +94,5 @@ def test_published_size_is_about_1_2_million_parameters() -> None:
 
 
 def test_unknown_parameter_name_is_refused() -> None:
-    with pytest.raises(ValueError, match="converting DiSK parameters: got 'decoder.extra'"):
+    with pytest.raises(ValueError, match=r"converting DiSK parameters: got 'decoder\.extra'"):
         convert_parameters({"decoder.extra": np.zeros(3)})

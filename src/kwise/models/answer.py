@@ -1,4 +1,4 @@
-"""What every model shares: a common scale, slices folded into cases, and answers on the frames, grid and points asked.
+"""What every model shares: a common scale, folded slices, and answers on the frames, grid and points asked.
 
 Axis names: b case, k class, z slice, t frame, f queried frame, y and x image, q queried point.
 """
@@ -16,20 +16,21 @@ EVERYTHING = Query()  # all frames, on the measured grid
 def robust_scale(measurement: Measurement) -> Tensor:
     """(b, 1, 1, 1, 1, 1) root mean square of the image, estimated from the acquired samples alone.
 
-    Every k-space position counts once, with its energy averaged over the frames that acquired it: unlike the plain rms of
-    the samples the estimate hardly depends on the acceleration. 1 where all samples are zero.
+    Every k-space position counts once, with its energy averaged over the frames that acquired it: unlike the
+    plain rms of the samples the estimate hardly depends on the acceleration. 1 where all samples are zero.
     """
     magnitude = measurement.kspace.abs()
     peak = magnitude.amax(dim=(1, 2, 3, 4, 5), keepdim=True)
     peak = torch.where(peak > 0, peak, torch.ones_like(peak))
-    energy = (magnitude / peak).square().sum(dim=(1, 3))  # relative to the peak: squares of raw data underflow
+    # Relative to the peak: squares of raw scanner data may underflow.
+    energy = (magnitude / peak).square().sum(dim=(1, 3))
     times = measurement.mask.sum(dim=2).clamp(min=1)
     rms = (energy / times).mean(dim=(1, 2, 3)).sqrt().reshape(-1, 1, 1, 1, 1, 1)
     return peak * torch.where(rms > 0, rms, torch.ones_like(rms))
 
 
 def scaled_frames(measurement: Measurement) -> Tensor:
-    """Zero-filled frames (b, z, t, y, x) complex64 of a Cartesian measurement, each slice at its own common scale."""
+    """Zero-filled frames (b, z, t, y, x) complex64 of a Cartesian measurement, each slice at its own scale."""
     if measurement.trajectory is not None:
         raise ValueError("zero-filling frames: got a non-Cartesian trajectory; wanted a Cartesian grid")
     folded = measurement.fold_slices()
@@ -37,10 +38,15 @@ def scaled_frames(measurement: Measurement) -> Tensor:
     return frames.reshape(measurement.shape)
 
 
+def frame_images(frames: Tensor) -> Tensor:
+    """Complex frames (b, t, y, x) -> real and imaginary channels (b, 2, t, y, x)."""
+    return torch.stack([frames.real, frames.imag], dim=1)
+
+
 def rolled_frames(frames: Tensor, query: Query, n_frames: int) -> Tensor:
     """For each queried frame, `n_frames` frames of the cine in cyclic order, the queried one first.
 
-    `frames` (b, t, y, x) -> (b, f, n_frames, y, x). A cine of another length is read at evenly spaced offsets.
+    `frames` (b, t, y, x) -> (b, f, n_frames, y, x). A cine of another length is read at even offsets.
     """
     b, t = frames.shape[:2]
     offsets = (torch.arange(n_frames, device=frames.device) * t / n_frames).round().long()
@@ -87,18 +93,22 @@ def resize_answer(logits: Tensor, resolution: tuple[int, int]) -> Tensor:
     """
     if tuple(logits.shape[-2:]) == tuple(resolution):
         return logits
-    axes = [_sampling_positions(have, want, logits) for have, want in zip(logits.shape[-2:], resolution)]
-    y, x = torch.meshgrid(*axes, indexing="ij")
     flat = logits.reshape(len(logits), -1, *logits.shape[-2:])
-    grid = torch.stack([x, y], dim=-1).expand(len(flat), -1, -1, -1)
+    grid = sampling_grid(flat, resolution).expand(len(flat), -1, -1, -1)
     sampled = functional.grid_sample(flat, grid, mode="bilinear", padding_mode="border", align_corners=False)
     return sampled.reshape(*logits.shape[:-2], *resolution)
 
 
-def _sampling_positions(have: int, want: int, like: Tensor) -> Tensor:
-    """Where grid_sample (align_corners=False, [-1, 1] edge to edge) finds the pixels of the wanted grid."""
-    index = (torch.arange(want, device=like.device, dtype=like.dtype) - want // 2) / want * have + have // 2
-    return (2 * index + 1) / have - 1
+def sampling_grid(image: Tensor, resolution: tuple[int, int]) -> Tensor:
+    """(1, y, x, 2): where grid_sample (align_corners=False) finds the pixels of a grid of `resolution` in
+    `image`.
+    """
+    axes = []
+    for have, want in zip(image.shape[-2:], resolution):
+        position = (torch.arange(want, device=image.device, dtype=image.dtype) - want // 2) / want
+        axes.append((2 * (position * have + have // 2) + 1) / have - 1)
+    y, x = torch.meshgrid(*axes, indexing="ij")
+    return torch.stack([x, y], dim=-1).unsqueeze(0)
 
 
 def unfold_slices(folded: Tensor, n_slices: int) -> Tensor:
@@ -106,7 +116,7 @@ def unfold_slices(folded: Tensor, n_slices: int) -> Tensor:
     return folded.unflatten(0, (-1, n_slices)).transpose(1, 2)
 
 
-def finish_answer(logits: Tensor, n_slices: int, measurement: Measurement, query: Query) -> Tensor:
-    """Logits (b * z, k, f, y, x) of a grid model -> (b, k, z, f, y, x) on the grid asked for, or (b, k, z, q)."""
+def finish_answer(logits: Tensor, measurement: Measurement, query: Query) -> Tensor:
+    """Logits (b * z, k, f, y, x) of a grid model -> (b, k, z, f, y, x) on the grid asked, or (b, k, z, q)."""
     on_grid = resize_answer(logits, output_shape(measurement, query))
-    return gather_points(unfold_slices(on_grid, n_slices), query)
+    return gather_points(unfold_slices(on_grid, measurement.n_slices), query)

@@ -1,8 +1,9 @@
 """DiSK: a Perceiver that reads k-space samples as a set and is asked for the class of image points.
 
-Zhang et al., Direct Cardiac Segmentation from Undersampled K-space using Transformers, ISBI 2024 (arXiv 2406.00192), and its
-abstract (arXiv 2511.03762). Defaults are the published sizes. The paper's coordinates are index / length in [0, 1), in the
-order (readout, phase encoding, frame): its first axis is our kx (and x), its second our ky (and y).
+Zhang et al., Direct Cardiac Segmentation from Undersampled K-space using Transformers, ISBI 2024 (arXiv
+2406.00192), and its abstract (arXiv 2511.03762). Defaults are the published sizes. The paper's coordinates
+are index / length in [0, 1), in the order (readout, phase encoding, frame): its first axis is our kx (and x),
+its second our ky (and y).
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,10 +26,11 @@ _CENTRE = (0.5, 0.5, 0.5)
 class Disk(nn.Module):
     """DiSK as published: samples -> latents after each encoder layer -> queried image points -> class logits.
 
-    `octaves` are of (readout, phase encoding, frame) and `value_octaves` of real and imaginary parts; `scale` "acquired" brings
-    each slice to the paper's intensity from its acquired samples, "none" takes the k-space as it is; `jitter_sd` moves all
-    coordinates in training; `weight_penalty` times the squared parameters of encoder and decoder becomes a loss in training
-    (1e-5 in the paper); `query_chunk` points are decoded at a time when no gradient is needed.
+    `octaves` are of (readout, phase encoding, frame) and `value_octaves` of real and imaginary parts; `scale`
+    "acquired" brings each slice to the paper's intensity from its acquired samples, "none" takes the k-space
+    as it is; `jitter_sd` moves all coordinates in training; `weight_penalty` times the squared parameters of
+    encoder and decoder becomes a loss in training (1e-5 in the paper); `query_chunk` points are decoded at a
+    time when no gradient is needed.
     """
 
     def __init__(
@@ -51,16 +53,18 @@ class Disk(nn.Module):
         super().__init__()
         if scale not in ("acquired", "none"):
             raise ValueError(f"building disk: got scale {scale!r}; wanted 'acquired' or 'none'")
-        self.n_coils, self.width, self.octaves, self.value_octaves = n_coils, width, tuple(octaves), value_octaves
-        self.scale, self.jitter_sd, self.weight_penalty, self.query_chunk = scale, jitter_sd, weight_penalty, query_chunk
+        self.n_coils, self.width, self.scale, self.query_chunk = n_coils, width, scale, query_chunk
+        self.octaves, self.value_octaves = tuple(octaves), value_octaves
+        self.jitter_sd, self.weight_penalty = jitter_sd, weight_penalty
         self.encoder = PerceiverEncoder(n_latents, width, layers, heads, ffn)
         self.decoder = PerceiverDecoder(width, layers, heads, ffn)
         self.head = nn.Linear(width, n_classes)
         # Counts jittered draws: the noise depends on it alone, so a resumed training repeats it.
+        self.draws: Tensor
         self.register_buffer("draws", torch.zeros((), dtype=torch.int64))
 
     def forward(self, measurement: Measurement, query: Query = EVERYTHING) -> Prediction:
-        """Class logits (b, k, z, f, y, x), or (b, k, z, q) at queried points; slices are answered one by one."""
+        """Class logits (b, k, z, f, y, x), or (b, k, z, q) at queried points; slices are cases."""
         n_slices = measurement.n_slices
         single, asked = measurement.fold_slices(), query.repeat_slices(n_slices)
         origin = grid_origin(single)
@@ -73,12 +77,12 @@ class Disk(nn.Module):
         return Prediction(logits=logits, latents=last, losses=self._penalties())
 
     def encode(self, samples: Samples, origin: Sequence[float] = _CENTRE) -> list[Tensor]:
-        """The latents (b, m, width) after each encoder layer; `origin` is where DC lies in the paper's [0, 1)."""
+        """The latents (b, m, width) after each encoder layer; `origin`: where DC lies in the paper's [0, 1)."""
         positions = self._jittered(paper_positions(samples.coords, origin))
         return self.encoder(self.tokens(samples.values, positions), samples.valid)
 
     def tokens(self, values: Tensor, positions: Tensor) -> Tensor:
-        """Values (b, n, c) complex and positions (b, n, 3), both encoded, zero-padded to the width and added (b, n, width)."""
+        """Values (b, n, c) and positions (b, n, 3), both encoded, zero-padded to the width and added."""
         if values.shape[-1] != self.n_coils:
             raise ValueError(f"reading samples: got {values.shape[-1]} coils; wanted n_coils={self.n_coils}")
         numbers = torch.view_as_real(values).flatten(2)
@@ -116,7 +120,8 @@ class Disk(nn.Module):
         if not (self.training and self.weight_penalty > 0):
             return {}
         parameters = [*self.encoder.parameters(), *self.decoder.parameters()]
-        return {"weight_penalty": self.weight_penalty * torch.stack([p.square().sum() for p in parameters]).sum()}
+        squared = torch.stack([p.square().sum() for p in parameters]).sum()
+        return {"weight_penalty": self.weight_penalty * squared}
 
 
 def grid_origin(single: Measurement) -> tuple[float, float, float]:
@@ -126,12 +131,12 @@ def grid_origin(single: Measurement) -> tuple[float, float, float]:
 
 
 def paper_positions(coords: Tensor, origin: Sequence[float]) -> Tensor:
-    """Our coordinates (..., 4) of (z, t, ky, kx) around 0 -> the paper's (..., 3) of (kx, ky, t) in [0, 1)."""
+    """Our coordinates (..., 4) of (z, t, ky, kx) around 0 -> the paper's (..., 3) of (kx, ky, t)."""
     return coords[..., [3, 2, 1]] + torch.tensor(origin, device=coords.device, dtype=coords.dtype)
 
 
 def query_positions(single: Measurement, query: Query, origin: Sequence[float]) -> Tensor:
-    """(b, q, 3) image positions (x, y, frame) in the paper's [0, 1) of the points asked, or of every pixel asked.
+    """(b, q, 3) image positions (x, y, frame) in the paper's [0, 1) of the points, or of every pixel, asked.
 
     Another resolution covers the same field of view with its centre at the same place.
     """
@@ -162,7 +167,7 @@ _STACK_NAMES = {
 
 
 def convert_parameters(named: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
-    """The authors' parameters by their names -> the state of a `Disk` of the same sizes; ValueError for an unknown name."""
+    """The authors' parameters by their names -> the state of a `Disk`; ValueError for an unknown name."""
     state = {"draws": torch.zeros((), dtype=torch.int64)}
     for name, array in named.items():
         state.update(_converted(name, torch.from_numpy(np.array(array, dtype=np.float32))))
@@ -170,13 +175,14 @@ def convert_parameters(named: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
 
 
 def infer_options(named: Mapping[str, np.ndarray], *, heads: int = 1) -> dict[str, int]:
-    """The sizes (options of `Disk`) that the authors' parameters imply; the number of heads leaves no trace in them."""
+    """Options of `Disk` that the authors' parameters imply; the number of heads leaves no trace in them."""
     n_latents, width = named["encoder.pos_encoding"].shape
+    layers = sum(name.startswith("encoder.ca_layers.") and name.endswith("norm1.bias") for name in named)
     return {
         "n_classes": len(named["seg_head.layers.0.bias"]),
         "width": int(width),
         "n_latents": int(n_latents),
-        "layers": sum(name.startswith("encoder.ca_layers.") and name.endswith("norm1.bias") for name in named),
+        "layers": layers,
         "heads": heads,
         "ffn": len(named["encoder.ca_layers.0.linear1.linear.bias"]),
     }
@@ -190,8 +196,9 @@ def _converted(name: str, value: Tensor) -> dict[str, Tensor]:
     for theirs, ours in _STACK_NAMES.items():
         if name.startswith(theirs + "."):
             depth, inner = name.removeprefix(theirs + ".").split(".", 1)
-            return {f"{ours}.{depth}.{key}": part for key, part in _converted_layer(name, inner, value).items()}
-    raise ValueError(f"converting DiSK parameters: got {name!r}; wanted names of encoder, decoder or seg_head")
+            layer = _converted_layer(name, inner, value)
+            return {f"{ours}.{depth}.{key}": part for key, part in layer.items()}
+    raise ValueError(f"converting DiSK parameters: got {name!r}; wanted encoder, decoder or seg_head")
 
 
 def _converted_layer(name: str, inner: str, value: Tensor) -> dict[str, Tensor]:

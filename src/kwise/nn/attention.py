@@ -7,12 +7,13 @@ from torch.nn import functional
 
 
 class Attention(nn.Module):
-    """Queries (b, q, width) attend to a context (b, n, width); with context = queries it is self-attention."""
+    """Queries (b, q, width) attend to a context (b, n, width); or to themselves (self-attention)."""
 
     def __init__(self, width: int, heads: int = 1) -> None:
         super().__init__()
         if width % heads:
-            raise ValueError(f"building attention: got width {width} and {heads} heads; wanted heads that divide the width")
+            got = f"width {width} and {heads} heads"
+            raise ValueError(f"building attention: got {got}; wanted heads that divide the width")
         self.heads = heads
         self.query = nn.Linear(width, width)
         self.key_value = nn.Linear(width, 2 * width)

@@ -1,7 +1,7 @@
 """Perceiver encoder and decoder with post-norm layers and one latent array per depth.
 
-Jaegle et al., Perceiver IO, ICLR 2022; the pairing of decoder layer i with encoder layer i and the residual around every
-layer are DiSK's (arXiv 2406.00192).
+Jaegle et al., Perceiver IO, ICLR 2022; the pairing of decoder layer i with encoder layer i and the residual
+around every layer are DiSK's (arXiv 2406.00192).
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from kwise.nn.attention import Attention
 
 
 class PostNormLayer(nn.Module):
-    """x <- LN(x + attention(x, context)), then x <- LN(x + feed-forward(x)), the feed-forward with one ReLU."""
+    """x <- LN(x + attention(x, context)), then x <- LN(x + feed-forward(x)), with one ReLU."""
 
     def __init__(self, width: int, heads: int = 1, ffn: int = 128) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class PostNormLayer(nn.Module):
 
 
 class PerceiverEncoder(nn.Module):
-    """Learned latents read a set of tokens by cross-attention, then each other by self-attention, `layers` times."""
+    """Learned latents read a set of tokens by cross-attention, then each other by self-attention, in turns."""
 
     def __init__(self, n_latents: int, width: int, layers: int = 4, heads: int = 1, ffn: int = 128) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class PerceiverEncoder(nn.Module):
 
 
 class PerceiverDecoder(nn.Module):
-    """Queries read the encoder by cross-attention: decoder layer i reads the latents after encoder layer i."""
+    """Queries read the encoder by cross-attention: decoder layer i the latents after encoder layer i."""
 
     def __init__(self, width: int, layers: int = 4, heads: int = 1, ffn: int = 128) -> None:
         super().__init__()

@@ -1,0 +1,47 @@
+"""Controls: what a score would be without the evidence. Each is a function measurement -> measurement by
+name.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from kwise.types import Measurement
+
+
+def shuffled_kspace(measurement: Measurement) -> Measurement:
+    """Every case of the batch gets the next one's measurement: what a prediction owes to the prior alone."""
+    if len(measurement.kspace) < 2:
+        raise ValueError("shuffling k-space: got a batch of one case; wanted two or more")
+    moved = {
+        name: getattr(measurement, name).roll(1, dims=0)
+        for name in ("kspace", "mask", "coil_maps", "trajectory")
+        if getattr(measurement, name) is not None
+    }
+    return replace(measurement, **moved)
+
+
+def centre_only(measurement: Measurement) -> Measurement:
+    """Of each frame only the acquired line nearest to DC is kept: position and size of the body, little else."""
+    acquired = measurement.mask.any(dim=-1)
+    distance = _line_distance(measurement)
+    nearest = distance.masked_fill(~acquired, torch.inf).argmin(dim=-1, keepdim=True)
+    kept = torch.zeros_like(acquired).scatter(-1, nearest, True)
+    return replace(measurement, mask=measurement.mask & kept.unsqueeze(-1))
+
+
+def _line_distance(measurement: Measurement) -> Tensor:
+    """(b, z, t, ky) distance from DC: of the line, or of the nearest point of a spoke."""
+    if measurement.trajectory is not None:
+        return measurement.trajectory.norm(dim=-1).amin(dim=-1)
+    lines = measurement.kspace.shape[-2]
+    distance = (torch.arange(lines, device=measurement.kspace.device) - lines // 2).abs().float()
+    return distance.expand(measurement.mask.shape[:-1])
+
+
+CONTROLS: dict[str, Callable[[Measurement], Measurement]] = {
+    "shuffled_kspace": shuffled_kspace,
+    "centre_only": centre_only,
+}

@@ -1,0 +1,200 @@
+"""Laws every model obeys. A new model inherits them by its line in MODELS; TINY keeps it fast here."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from kwise.models import MODELS
+from kwise.seeding import generator
+from kwise.types import Measurement, Prediction, Query, Samples, Targets
+
+Make = Callable[..., Measurement]
+TINY: dict[str, dict[str, object]] = {
+    "disk": {"width": 32, "n_latents": 6, "layers": 2, "ffn": 16, "octaves": (3, 3, 2), "value_octaves": 3},
+    "syn_net": {"channels": (4, 8)},
+    "li_net": {"latent": 6, "matrix": (16, 12), "channels": (4, 6), "n_frames": 4},
+    "nnunet_style": {"channels": (4, 8, 8)},
+    "mean_shape": {"matrix": (8, 8)},
+}
+SIZES = [{"ky": 9, "kx": 14}, {"ky": 12, "kx": 7, "z": 2}]
+
+every_model = pytest.mark.parametrize("name", sorted(MODELS))
+
+
+def build(name: str) -> nn.Module:
+    """A tiny model in evaluation mode, the same on every call."""
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        model = MODELS[name](**TINY.get(name, {})).eval()
+    if hasattr(model, "fit"):  # not learned by gradients
+        model.fit([Targets(torch.randint(0, 4, (2, 1, 3, 9, 8), generator=generator("fitted")))])
+    return model
+
+
+def ask(model: nn.Module, measurement: Measurement, query: Query | None = None) -> Tensor:
+    with torch.no_grad():
+        answer = model(measurement) if query is None else model(measurement, query)
+    assert answer.logits is not None
+    return answer.logits
+
+
+def only(measurement: Measurement, case: int) -> Measurement:
+    """A batch of one case."""
+    chosen = slice(case, case + 1)
+    return Measurement(measurement.kspace[chosen], measurement.mask[chosen])
+
+
+def close(ours: Tensor, wanted: Tensor, tolerance: float = 2e-4) -> None:
+    torch.testing.assert_close(ours, wanted, atol=tolerance, rtol=tolerance)
+
+
+@every_model
+@pytest.mark.parametrize("size", SIZES)
+def test_answer_is_finite_and_of_the_measured_shape(
+    name: str, size: dict[str, int], make_measurement: Make
+) -> None:
+    measurement = make_measurement(**size)
+    logits = ask(build(name), measurement)
+    b, z, t, y, x = measurement.shape
+    assert logits.shape == (b, 4, z, t, y, x)
+    assert torch.isfinite(logits).all()
+
+
+@every_model
+def test_any_resolution_can_be_asked(name: str, make_measurement: Make) -> None:
+    measurement = make_measurement(ky=8, kx=10)
+    logits = ask(build(name), measurement, Query(resolution=(13, 6)))
+    assert logits.shape == (2, 4, 1, 3, 13, 6)
+    assert torch.isfinite(logits).all()
+
+
+@every_model
+def test_padding_changes_nothing(name: str, make_measurement: Make) -> None:
+    measurement, model = make_measurement(ky=9, kx=10, z=2), build(name)
+    counts = measurement.mask.flatten(1).sum(dim=1)
+    assert counts[0] != counts[1], "the batch must be ragged"
+    together = ask(model, measurement)
+    for case in range(2):
+        close(together[case : case + 1], ask(model, only(measurement, case)))
+
+
+@every_model
+def test_slices_are_answered_as_if_alone(name: str, make_measurement: Make) -> None:
+    measurement, model = make_measurement(ky=9, kx=10, z=3), build(name)
+    single = Measurement(measurement.kspace[:, :, 1:2], measurement.mask[:, 1:2])
+    close(ask(model, measurement)[:, :, 1:2], ask(model, single))
+
+
+@every_model
+def test_cases_do_not_talk(name: str, make_measurement: Make) -> None:
+    measurement, model = make_measurement(), build(name)
+    other = measurement.kspace.clone()
+    other[1] = 7 * other[1].roll(1, dims=-1)
+    changed = replace(measurement, kspace=other)
+    close(ask(model, changed)[0], ask(model, measurement)[0], 1e-6)
+
+
+@every_model
+def test_rubbish_that_was_not_acquired_changes_nothing(name: str, make_measurement: Make) -> None:
+    measurement, model = make_measurement(), build(name)
+    rubbish = torch.full_like(measurement.kspace, complex(float("nan"), 1e9))
+    dirty = torch.where(measurement.mask.unsqueeze(1), measurement.kspace, rubbish)
+    assert torch.equal(ask(model, Measurement(dirty, measurement.mask)), ask(model, measurement))
+
+
+@every_model
+@pytest.mark.parametrize("factor", [1e-7, 1e4])
+def test_scale_of_the_measurement_changes_nothing(name: str, factor: float, make_measurement: Make) -> None:
+    measurement, model = make_measurement(), build(name)
+    scaled = replace(measurement, kspace=factor * measurement.kspace)
+    close(ask(model, scaled), ask(model, measurement), 1e-4)
+
+
+@every_model
+def test_queried_frames_are_slices_of_the_full_answer(name: str, make_measurement: Make) -> None:
+    measurement, model = make_measurement(t=4, z=2), build(name)
+    full = ask(model, measurement)
+    frames = torch.tensor([[2, 0], [3, 3]])
+    wanted = torch.stack([full[case][:, :, frames[case]] for case in range(2)])
+    close(ask(model, measurement, Query(frames=frames)), wanted)
+
+
+@every_model
+def test_queried_points_are_gathered_from_the_full_answer(name: str, make_measurement: Make) -> None:
+    measurement, model = make_measurement(z=2, ky=6, kx=9), build(name)
+    frames = torch.tensor([[1, 2], [0, 1]])
+    points = torch.tensor([[0, 53, 60, 107], [5, 5, 99, 1]])
+    full = ask(model, measurement, Query(frames=frames)).flatten(3)
+    wanted = torch.stack([full[case][..., points[case]] for case in range(2)])
+    close(ask(model, measurement, Query(frames=frames, points=points)), wanted)
+
+
+@every_model
+def test_a_frame_that_does_not_exist_is_refused(name: str, make_measurement: Make) -> None:
+    with pytest.raises((ValueError, IndexError)):
+        build(name)(make_measurement(t=3), Query(frames=torch.tensor([[3], [0]])))
+
+
+@every_model
+def test_order_of_the_samples_changes_nothing(
+    name: str, make_measurement: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = sys.modules[MODELS[name].__module__]
+    gathers = [g for g in ("gather_samples", "gather_lines") if hasattr(module, g)]
+    if not gathers:
+        pytest.skip("reads the grid, not a set")
+    measurement, model = make_measurement(z=2), build(name)
+    before, calls = ask(model, measurement), []
+
+    def permuted(original: Callable[[Measurement], Samples]) -> Callable[[Measurement], Samples]:
+        def gather(measured: Measurement) -> Samples:
+            calls.append(1)
+            return permute(original(measured))
+
+        return gather
+
+    for gather in gathers:
+        monkeypatch.setattr(module, gather, permuted(getattr(module, gather)))
+    close(ask(model, measurement), before)
+    assert calls, "the model never gathered its samples"
+
+
+def permute(samples: Samples) -> Samples:
+    """The same set in another order, padding included."""
+    order = torch.randperm(samples.values.shape[1], generator=generator("order"))
+    valid = None if samples.valid is None else samples.valid[:, order]
+    return Samples(samples.values[:, order], samples.coords[:, order], valid)
+
+
+@every_model
+def test_every_parameter_gets_a_gradient(
+    name: str, make_measurement: Make, global_state_untouched: None
+) -> None:
+    measurement, model = make_measurement(ky=12, kx=16, z=2), build(name).train()
+    _training_loss(model, measurement).backward()
+    for key, parameter in model.named_parameters():
+        assert parameter.grad is not None, f"{key} got no gradient"
+        assert torch.isfinite(parameter.grad).all(), f"{key} got a gradient that is not finite"
+        assert parameter.grad.abs().max() > 0, f"{key} got a gradient of zero"
+
+
+def _training_loss(model: nn.Module, measurement: Measurement) -> Tensor:
+    """Cross-entropy of the answer, and of every stage where a model is trained in stages."""
+    shape = measurement.shape
+    targets = Targets(torch.randint(0, 4, shape, generator=generator("labels")))
+    loss = cross_entropy(model(measurement), targets)
+    if not loss.requires_grad:  # nothing to train
+        loss = loss + torch.zeros((), requires_grad=True)
+    for stage in getattr(model, "stages", ()):
+        loss = loss + model.stage_loss(stage, measurement, targets, cross_entropy)
+    return loss
+
+
+def cross_entropy(prediction: Prediction, targets: Targets) -> Tensor:
+    assert prediction.logits is not None
+    return functional.cross_entropy(prediction.logits.flatten(3), targets.at_points(), ignore_index=-1)
