@@ -1,9 +1,9 @@
 """One value per case, each definition in its docstring: Dice hard and soft, Hausdorff distance, HD95.
 
 Axis names: k class, z slice, t frame, y and x image. Pixels whose true label is IGNORE (-1) count nowhere,
-frames without a single labelled pixel are skipped. Empty rules, the same everywhere: a class absent from truth
-and prediction is a perfect answer (Dice 1, distance 0); absent from one of them alone it is a failure (Dice 0,
-distance inf).
+frames without a labelled pixel are skipped. Empty rules, the same everywhere: a class absent from truth
+and prediction is a perfect answer (Dice 1, distance 0); absent from one of them alone it is a failure
+(Dice 0, distance inf).
 """
 
 import numpy as np

@@ -1,7 +1,7 @@
 """The terms of segmentation losses, one value per case: plain torch, held to MONAI's values by tests.
 
-Axis names: b case, k class, n pixels or points of a case. MONAI's own losses are not used because their import
-takes seconds and because they cannot leave out unlabelled pixels.
+Axis names: b case, k class, n pixels or points of a case. MONAI's own losses are not used: their import
+takes seconds, and they cannot leave out unlabelled pixels.
 """
 
 import torch
