@@ -54,7 +54,7 @@ def global_state_untouched() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """The folder with real cines, from KWISE_DATA or beside the repository; where absent, the test is skipped."""
+    """The folder with real cines, from KWISE_DATA or beside the repository; the test skips without it."""
     folder = Path(os.environ.get("KWISE_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
     if not (folder / "acdc-cine").is_dir():
         pytest.skip(f"real data not found in {folder}; set KWISE_DATA to its folder")

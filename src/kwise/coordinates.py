@@ -17,7 +17,7 @@ def grid_coords(*shape: int) -> Tensor:
 
 
 def kspace_coords(measurement: Measurement) -> Tensor:
-    """(b, z, t, ky, kx, 4) positions (z, t, ky, kx): of the grid, or along the trajectory where there is one."""
+    """(b, z, t, ky, kx, 4) positions (z, t, ky, kx): of the grid, or along the trajectory if there is one."""
     b, _, z, t, ky, kx = measurement.kspace.shape
     coords = grid_coords(z, t, ky, kx).to(measurement.kspace.device).expand(b, -1, -1, -1, -1, -1)
     if measurement.trajectory is None:
@@ -43,7 +43,7 @@ def gather_samples(measurement: Measurement) -> Samples:
 
 
 def scatter_samples(samples: Samples, shape: tuple[int, int, int, int]) -> tuple[Tensor, Tensor]:
-    """Put Cartesian samples back on a grid (z, t, ky, kx): k-space (b, c, z, t, ky, kx) and mask (b, z, t, ky, kx)."""
+    """Samples back on a Cartesian grid: k-space (b, c, z, t, ky, kx), mask (b, z, t, ky, kx)."""
     b, _, c = samples.values.shape
     size = torch.tensor(shape, device=samples.coords.device)
     index = (samples.coords * size).round().long() + size // 2
@@ -60,8 +60,8 @@ def scatter_samples(samples: Samples, shape: tuple[int, int, int, int]) -> tuple
 
 
 def gather_lines(measurement: Measurement) -> Samples:
-    """Acquired readout lines as a set: values (b, n, c * kx), coords (b, n, 4) with kx = 0; a line counts as acquired
-    if any of its points is. Cartesian scans only.
+    """Acquired readout lines as a set: values (b, n, c * kx), coords (b, n, 4) with kx = 0; a line counts as
+    acquired if any of its points is. Cartesian scans only.
     """
     if measurement.trajectory is not None:
         raise ValueError("gathering readout lines: got a non-Cartesian trajectory; wanted a Cartesian grid")
@@ -70,7 +70,8 @@ def gather_lines(measurement: Measurement) -> Samples:
     acquired = measurement.mask.any(dim=-1).flatten(1)
     counts = acquired.sum(dim=1)
     longest = int(counts.max())
-    order = torch.argsort(acquired.to(torch.uint8), dim=1, descending=True, stable=True)[:, :longest].unsqueeze(-1)
+    order = torch.argsort(acquired.to(torch.uint8), dim=1, descending=True, stable=True)
+    order = order[:, :longest].unsqueeze(-1)
     coords = grid_coords(z, t, ky).to(lines.device).flatten(0, 2).expand(b, -1, -1)
     coords = torch.nn.functional.pad(coords, (0, 1)).gather(1, order.expand(-1, -1, 4))
     values = lines.gather(1, order.expand(-1, -1, lines.shape[-1]))

@@ -11,7 +11,7 @@ from kwise.types import Measurement
 
 
 def forward_operator(image: Tensor, mask: Tensor, coil_maps: Tensor | None = None) -> Tensor:
-    """A x: image (b, z, t, y, x) complex -> k-space (b, c, z, t, ky, kx), zero where `mask` (b, z, t, ky, kx) is False."""
+    """A x: image (b, z, t, y, x) -> k-space (b, c, z, t, ky, kx), zero outside `mask` (b, z, t, ky, kx)."""
     coils = image.unsqueeze(1)
     if coil_maps is not None:
         coils = coils * coil_maps.unsqueeze(3)
@@ -19,7 +19,7 @@ def forward_operator(image: Tensor, mask: Tensor, coil_maps: Tensor | None = Non
 
 
 def adjoint_operator(kspace: Tensor, mask: Tensor, coil_maps: Tensor | None = None) -> Tensor:
-    """A^H y: k-space (b, c, z, t, ky, kx) -> image (b, z, t, y, x); coils are combined, or summed where c = 1."""
+    """A^H y: k-space (b, c, z, t, ky, kx) -> image (b, z, t, y, x); without maps the coils are summed."""
     coils = ifft2c(kspace * mask.unsqueeze(1))
     if coil_maps is None:
         return coils.sum(dim=1)

@@ -1,4 +1,4 @@
-"""Random generators that depend on names, never on global state: the same words give the same draw on every machine."""
+"""Random generators that depend on words, never on global state: same words, same draw, on every machine."""
 
 import hashlib
 

@@ -1,48 +1,27 @@
 """The nouns of kwise: Scan, Measurement, Samples, Query, Targets, Prediction.
 
-Axis names: b case, c coil, z slice or view, t frame, ky phase encoding, kx readout, y and x image, n sample, f queried
-frame, q queried point, k class. Shapes are checked here, once.
+Axis names: b case, c coil, z slice or view, t frame, ky phase encoding, kx readout, y and x image, n sample,
+f queried frame, q queried point, k class. Shapes are checked here, once.
 """
 
-from dataclasses import dataclass, field, replace
-from typing import Self
+from dataclasses import dataclass, field, fields, replace
+from typing import Self, TypeVar
 
 import torch
 from torch import Tensor
 
+from kwise.checks import check_finite, check_kspace, check_mask, check_rank, check_shape, fit_mask, wanted
+
 CLASS_NAMES = ("background", "LV pool", "LV myocardium", "RV pool", "LA", "RA")
 IGNORE = -1  # label of a pixel nobody annotated
 
-
-def _wanted(doing: str, got: object, wanted: str) -> ValueError:
-    return ValueError(f"{doing}: got {got}; wanted {wanted}")
+Noun = TypeVar("Noun")
 
 
-def _check_rank(name: str, x: Tensor, axes: str) -> None:
-    if x.ndim != len(axes.split()):
-        raise _wanted(f"checking {name}", f"shape {tuple(x.shape)}", f"axes ({axes.replace(' ', ', ')})")
-    if 0 in x.shape:
-        empty = axes.split()[list(x.shape).index(0)]
-        raise _wanted(f"checking {name}", f"shape {tuple(x.shape)}", f"at least one element along {empty}")
-
-
-def _check_finite(name: str, x: Tensor) -> None:
-    if not bool(torch.isfinite(x).all()):
-        bad = int((~torch.isfinite(x)).sum())
-        raise _wanted(f"checking {name}", f"{bad} NaN or Inf values", "finite numbers only")
-
-
-def _check_mask(name: str, mask: Tensor, axes: str) -> None:
-    if mask.dtype != torch.bool:
-        raise _wanted(f"checking {name}", f"dtype {mask.dtype}", "torch.bool with True = acquired")
-    _check_rank(name, mask, axes)
-
-
-def _check_kspace(name: str, kspace: Tensor, axes: str) -> None:
-    if not kspace.is_complex():
-        raise _wanted(f"checking {name}", f"dtype {kspace.dtype}", "complex64 k-space")
-    _check_rank(name, kspace, axes)
-    _check_finite(name, kspace)
+def _move(noun: Noun, device: torch.device | str) -> Noun:
+    """The same noun with every tensor, and every noun in it, on another device."""
+    values = {f.name: getattr(noun, f.name) for f in fields(noun)}  # type: ignore[arg-type]
+    return replace(noun, **{n: x.to(device) for n, x in values.items() if hasattr(x, "to")})  # type: ignore[type-var]
 
 
 @dataclass(frozen=True)
@@ -50,9 +29,10 @@ class Scan:
     """One examination of one case, as a reader or the phantom gives it, before any batching.
 
     Either `image` (magnitude (z, t, y, x) float32: k-space has still to be simulated) or `kspace`
-    ((c, z, t, ky, kx) complex64) is set. `mask` (z, t, ky, kx) bool tells what the scanner acquired (None: everything).
-    `labels` (z, t, y, x) int64 uses kwise's classes, IGNORE where nobody annotated. `spacing_mm` is (z, y, x).
-    `affine` (4x4) maps voxel (x, y, z) to scanner mm as in NIfTI. `ed`, `es` are 0-based frames.
+    ((c, z, t, ky, kx) complex64) is set. `mask` (z, t, ky, kx) bool tells what the scanner acquired (None:
+    everything). `labels` (z, t, y, x) int64 uses kwise's classes, IGNORE where nobody annotated. `spacing_mm`
+    is (z, y, x). `affine` (4x4) maps voxel (x, y, z) to scanner mm as in NIfTI. `ed`, `es` are 0-based
+    frames.
     """
 
     case: str
@@ -71,16 +51,24 @@ class Scan:
 
     def __post_init__(self) -> None:
         if (self.image is None) == (self.kspace is None):
-            raise _wanted(f"building Scan {self.case}", "both or neither of image and kspace", "exactly one")
+            raise wanted(f"building Scan {self.case}", "both or neither of image and kspace", "exactly one")
         if self.image is not None:
-            _check_rank("Scan.image", self.image, "z t y x")
-            _check_finite("Scan.image", self.image)
+            check_rank("Scan.image", self.image, "z t y x")
+            check_finite("Scan.image", self.image)
         if self.kspace is not None:
-            _check_kspace("Scan.kspace", self.kspace, "c z t ky kx")
+            check_kspace("Scan.kspace", self.kspace, "c z t ky kx")
+        acquired = self.kspace
         if self.mask is not None:
-            _check_mask("Scan.mask", self.mask, "z t ky kx")
+            check_mask("Scan.mask", self.mask, "z t ky kx")
+            mask = fit_mask("Scan.mask", self.mask, self.shape)
+            # What was not acquired may hold anything: readers differ in what they leave there.
+            acquired = None if acquired is None else torch.where(mask, acquired, torch.zeros_like(acquired))
+        if acquired is not None:
+            check_finite("Scan.kspace", acquired)
         if self.labels is not None:
-            _check_rank("Scan.labels", self.labels, "z t y x")
+            check_rank("Scan.labels", self.labels, "z t y x")
+            if self.image is not None:
+                check_shape("Scan.labels", self.labels, self.shape)
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -96,7 +84,8 @@ class Samples:
     """The acquired samples as a set.
 
     `values` (b, n, c) complex64; `coords` (b, n, 4) float32, order (z, t, ky, kx), each in [-0.5, 0.5);
-    `valid` (b, n) bool, False = padding of a ragged batch, or None when nothing is padded (keeps flash attention).
+    `valid` (b, n) bool, False = padding of a ragged batch, or None when nothing is padded (keeps flash
+    attention).
     """
 
     values: Tensor
@@ -108,10 +97,11 @@ class Samples:
 class Measurement:
     """What was measured, batched: the only noun that enters a model.
 
-    `kspace` (b, c, z, t, ky, kx) complex64, centred, orthonormal; `mask` (b, z, t, ky, kx) bool, True = acquired
-    (singleton axes broadcast); `coil_maps` (b, c, z, y, x) complex64 or None; `trajectory` (b, z, t, ky, kx, 2) float32
-    positions (ky, kx) in [-0.5, 0.5) cycles per pixel of a non-Cartesian scan, whose axes ky, kx then count spokes and readout
-    points, and `image_shape` (y, x) says which grid it stands for. `spacing_mm` (b, 3) is (z, y, x).
+    `kspace` (b, c, z, t, ky, kx) complex64, centred, orthonormal; `mask` (b, z, t, ky, kx) bool, True =
+    acquired (singleton axes broadcast); `coil_maps` (b, c, z, y, x) complex64 or None; `trajectory` (b, z, t,
+    ky, kx, 2) float32 positions (ky, kx) in [-0.5, 0.5) cycles per pixel of a non-Cartesian scan, whose axes
+    ky, kx then count spokes and readout points, and `image_shape` (y, x) says which grid it stands for.
+    `spacing_mm` (b, 3) is (z, y, x).
 
     The constructor zeroes everything that was not acquired, so no model can peek.
     """
@@ -124,37 +114,38 @@ class Measurement:
     spacing_mm: Tensor | None = None
 
     def __post_init__(self) -> None:
-        doing = "building a Measurement"
-        _check_mask("Measurement.mask", self.mask, "b z t ky kx")
-        if self.kspace.ndim == 6:
-            b, _, z, t, ky, kx = self.kspace.shape
-            full = (b, z, t, ky, kx)
-            if any(m not in (1, n) for m, n in zip(self.mask.shape, full)):
-                raise _wanted(doing, f"mask {tuple(self.mask.shape)}", f"a shape that broadcasts to {full}")
-            mask = self.mask.expand(full)
-            if not bool(mask.flatten(1).any(dim=1).all()):
-                raise _wanted(doing, "a mask without a single acquired sample", "at least one True per case")
-            object.__setattr__(self, "mask", mask)
-            if self.kspace.is_complex():
-                # where(), not a product: NaN or Inf in unacquired positions must vanish as well.
-                kept = torch.where(mask.unsqueeze(1), self.kspace, torch.zeros((), dtype=self.kspace.dtype))
-                object.__setattr__(self, "kspace", kept.to(torch.complex64))
-        _check_kspace("Measurement.kspace", self.kspace, "b c z t ky kx")
-        if self.coil_maps is not None:
-            _check_rank("Measurement.coil_maps", self.coil_maps, "b c z y x")
+        check_kspace("Measurement.kspace", self.kspace, "b c z t ky kx")
+        check_mask("Measurement.mask", self.mask, "b z t ky kx")
+        b, c, z, t, ky, kx = self.kspace.shape
+        mask = fit_mask("Measurement.mask", self.mask, (b, z, t, ky, kx))
+        if not bool(mask.flatten(1).any(dim=1).all()):
+            raise wanted(
+                "checking Measurement.mask", "a case without acquired samples", "at least one True each"
+            )
+        # where(), not a product: NaN or Inf in unacquired positions must vanish as well.
+        kept = torch.where(mask.unsqueeze(1), self.kspace, torch.zeros((), dtype=self.kspace.dtype))
+        check_finite("Measurement.kspace", kept)
+        shape = (ky, kx) if self.image_shape is None else self.image_shape
         if self.trajectory is not None:
-            _check_rank("Measurement.trajectory", self.trajectory, "b z t ky kx 2")
+            check_shape("Measurement.trajectory", self.trajectory, (b, z, t, ky, kx, 2))
             if self.image_shape is None:
-                raise _wanted(doing, "a trajectory without image_shape", "the (y, x) grid it stands for")
-        if self.image_shape is None:
-            object.__setattr__(self, "image_shape", (self.kspace.shape[-2], self.kspace.shape[-1]))
+                raise wanted(
+                    "building a Measurement", "a trajectory without image_shape", "the (y, x) of its grid"
+                )
+        if self.coil_maps is not None:
+            check_shape("Measurement.coil_maps", self.coil_maps, (b, c, z, *shape))
+        object.__setattr__(self, "kspace", kept.to(torch.complex64))
+        object.__setattr__(self, "mask", mask)
+        object.__setattr__(self, "image_shape", shape)
 
     @property
     def n_frames(self) -> int:
+        """Frames of the cine."""
         return self.kspace.shape[3]
 
     @property
     def n_slices(self) -> int:
+        """Slices or views."""
         return self.kspace.shape[2]
 
     @property
@@ -166,15 +157,10 @@ class Measurement:
 
     def to(self, device: torch.device | str) -> Self:
         """The same measurement on another device."""
-        moved = {
-            name: getattr(self, name).to(device)
-            for name in ("kspace", "mask", "coil_maps", "trajectory", "spacing_mm")
-            if getattr(self, name) is not None
-        }
-        return replace(self, **moved)
+        return _move(self, device)
 
     def fold_slices(self) -> Self:
-        """Every slice as a case of its own: (b, c, z, ...) -> (b * z, c, 1, ...), for models that see one slice."""
+        """Every slice as a case, for models that see one slice: (b, c, z, ...) -> (b * z, c, 1, ...)."""
         fold = self.kspace.transpose(1, 2).flatten(0, 1).unsqueeze(2)
         maps = self.coil_maps
         if maps is not None:
@@ -199,7 +185,12 @@ class Measurement:
         kspace, mask = joined("kspace"), joined("mask")
         assert kspace is not None and mask is not None
         return Measurement(
-            kspace, mask, joined("coil_maps"), joined("trajectory"), items[0].image_shape, joined("spacing_mm")
+            kspace,
+            mask,
+            joined("coil_maps"),
+            joined("trajectory"),
+            items[0].image_shape,
+            joined("spacing_mm"),
         )
 
 
@@ -216,9 +207,8 @@ class Query:
     points: Tensor | None = None
 
     def to(self, device: torch.device | str) -> Self:
-        frames = None if self.frames is None else self.frames.to(device)
-        points = None if self.points is None else self.points.to(device)
-        return replace(self, frames=frames, points=points)
+        """The same question on another device."""
+        return _move(self, device)
 
     def repeat_slices(self, n_slices: int) -> Self:
         """The same question for each of the slices folded into b."""
@@ -234,7 +224,8 @@ class Targets:
     """The truth a task scores against, at the frames of `query`.
 
     `labels` (b, z, f, y, x) int64, IGNORE where unknown; `image` (b, z, f, y, x) float32 magnitude or None;
-    `query` says which frames these are; `spacing_mm` (b, 3) is (z, y, x); `ed`, `es` (b,) int64 index into f, -1 unknown.
+    `query` says which frames these are; `spacing_mm` (b, 3) is (z, y, x); `ed`, `es` (b,) int64 index into f,
+    -1 unknown.
     """
 
     labels: Tensor
@@ -245,17 +236,13 @@ class Targets:
     es: Tensor | None = None
 
     def __post_init__(self) -> None:
-        _check_rank("Targets.labels", self.labels, "b z f y x")
+        check_rank("Targets.labels", self.labels, "b z f y x")
         if self.labels.dtype != torch.int64:
-            raise _wanted("checking Targets.labels", f"dtype {self.labels.dtype}", "int64 class indices")
+            raise wanted("checking Targets.labels", f"dtype {self.labels.dtype}", "int64 class indices")
 
     def to(self, device: torch.device | str) -> Self:
-        moved = {
-            name: getattr(self, name).to(device)
-            for name in ("labels", "image", "query", "spacing_mm", "ed", "es")
-            if getattr(self, name) is not None
-        }
-        return replace(self, **moved)
+        """The same truth on another device."""
+        return _move(self, device)
 
     def at_points(self) -> Tensor:
         """Labels (b, z, q) at `query.points`, or all of them flattened when no points were asked."""
@@ -270,8 +257,9 @@ class Targets:
 class Prediction:
     """A model's answer.
 
-    `logits` (b, k, z, f, y, x), or (b, k, z, q) where the query named points; `image` (b, z, f, y, x) magnitude;
-    `latents` (b, m, d) of the encoder; `losses` named scalars a model adds to its task's loss (weight 1).
+    `logits` (b, k, z, f, y, x), or (b, k, z, q) where the query named points; `image` (b, z, f, y, x)
+    magnitude; `latents` (b, m, d) of the encoder; `losses` named scalars a model adds to its task's loss
+    (weight 1).
     """
 
     logits: Tensor | None = None
@@ -292,7 +280,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Batch:
-    """What a loader yields: the names of the cases, what was measured, the truth, and the nominal R of each case."""
+    """What a loader yields: names of the cases, what was measured, the truth, the nominal R of each case."""
 
     cases: tuple[str, ...]
     measurement: Measurement
