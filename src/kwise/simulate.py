@@ -1,4 +1,4 @@
-"""Magnitude cine -> phase, coils, noise -> fully sampled k-space; every draw comes from the generator given."""
+"""Magnitude cine -> phase, coils, noise -> fully sampled k-space; all draws from the generator given."""
 
 import difflib
 import math
@@ -17,9 +17,7 @@ _MAGNITUDE_PEAK = math.sqrt(2)  # DiSK scales the magnitude to [0, sqrt 2]
 
 
 def smooth_phase(shape: tuple[int, int], generator: Generator) -> Tensor:
-    """(y, x) phase in rad: white noise blurred in the image by a Gaussian of sd n/6 per axis, scaled to 1 rad
-    rms.
-    """
+    """(y, x) phase in rad: white noise blurred in the image by a Gaussian of sd n/6, scaled to 1 rad rms."""
     noise = torch.randn(shape, generator=generator)
     field = _blur_matrix(shape[0]) @ noise @ _blur_matrix(shape[1]).T
     return field / field.square().mean().sqrt()
@@ -147,7 +145,7 @@ def _noisy(kspace: Tensor, sd: float, generator: Generator) -> Tensor:
 
 @lru_cache(maxsize=64)
 def _blur_matrix(n: int) -> Tensor:
-    """(n, n) convolution with a Gaussian of sd n/6; a matrix product is cheaper than an FFT at these sizes."""
+    """(n, n) convolution with a Gaussian of sd n/6: cheaper than an FFT at these sizes."""
     i = torch.arange(n, dtype=torch.float32)
     return torch.exp(-0.5 * ((i.view(-1, 1) - i) / (n / 6)) ** 2)
 

@@ -1,4 +1,4 @@
-"""How many readout lines an acceleration allows, how they are shared among frames, and what a mask achieved."""
+"""How many readout lines an acceleration allows, how they are shared among frames, and what was achieved."""
 
 import math
 
@@ -16,7 +16,7 @@ def line_budget(n_lines: int, n_frames: int, acceleration: float) -> int:
     full = n_lines * n_frames
     if not (math.isfinite(acceleration) and 1 <= acceleration <= full):
         raise ValueError(
-            f"{doing}: got acceleration {acceleration}; wanted 1 to {full} for {n_lines} lines x {n_frames} frames"
+            f"{doing}: got R {acceleration}; wanted 1 to {full} ({n_lines} lines x {n_frames} frames)"
         )
     return max(1, int(full / acceleration + 1e-9))  # 1e-9: 768 / 153.6 must count as 5
 
