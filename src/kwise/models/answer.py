@@ -30,7 +30,7 @@ def robust_scale(measurement: Measurement) -> Tensor:
 
 
 def scaled_frames(measurement: Measurement) -> Tensor:
-    """Zero-filled frames (b, z, t, y, x) complex64 of a Cartesian measurement, each slice at its own scale."""
+    """Zero-filled frames (b, z, t, y, x) complex64 of a Cartesian measurement, each slice at one scale."""
     if measurement.trajectory is not None:
         raise ValueError("zero-filling frames: got a non-Cartesian trajectory; wanted a Cartesian grid")
     folded = measurement.fold_slices()

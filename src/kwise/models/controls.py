@@ -24,7 +24,7 @@ def shuffled_kspace(measurement: Measurement) -> Measurement:
 
 
 def centre_only(measurement: Measurement) -> Measurement:
-    """Of each frame only the acquired line nearest to DC is kept: position and size of the body, little else."""
+    """Of each frame only the acquired line nearest DC is kept: position and size of the body, little else."""
     acquired = measurement.mask.any(dim=-1)
     distance = _line_distance(measurement)
     nearest = distance.masked_fill(~acquired, torch.inf).argmin(dim=-1, keepdim=True)

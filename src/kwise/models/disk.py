@@ -77,7 +77,7 @@ class Disk(nn.Module):
         return Prediction(logits=logits, latents=last, losses=self._penalties())
 
     def encode(self, samples: Samples, origin: Sequence[float] = _CENTRE) -> list[Tensor]:
-        """The latents (b, m, width) after each encoder layer; `origin`: where DC lies in the paper's [0, 1)."""
+        """The latents (b, m, width) after each encoder layer; `origin`: where DC is in the paper's range."""
         positions = self._jittered(paper_positions(samples.coords, origin))
         return self.encoder(self.tokens(samples.values, positions), samples.valid)
 

@@ -25,7 +25,7 @@ class NNUNetStyle(nn.Module):
         self.net = _dynamic_unet(n_classes, channels)
 
     def forward(self, measurement: Measurement, query: Query = EVERYTHING) -> Prediction:
-        """Class logits (b, k, z, f, y, x), or (b, k, z, q) at queried points; frames are answered one by one."""
+        """Class logits (b, k, z, f, y, x), or (b, k, z, q) at queried points; each frame is on its own."""
         frames = standardised(scaled_frames(measurement).flatten(0, 1).abs())
         chosen = select_frames(frames.unsqueeze(1), query.repeat_slices(measurement.n_slices))
         y, x = chosen.shape[-2:]

@@ -30,7 +30,7 @@ class PostNormLayer(nn.Module):
 
 
 class PerceiverEncoder(nn.Module):
-    """Learned latents read a set of tokens by cross-attention, then each other by self-attention, in turns."""
+    """Learned latents read a set of tokens by cross-attention, then each other by self-attention, in turn."""
 
     def __init__(self, n_latents: int, width: int, layers: int = 4, heads: int = 1, ffn: int = 128) -> None:
         super().__init__()
