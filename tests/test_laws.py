@@ -1,0 +1,290 @@
+"""Laws over the registries: one added word in a registry inherits its battery.
+
+Here: operators, honesty on the way from a file to a model, controls, phases, data sets, tasks, batches, options.
+The laws of MODELS stand in test_models.py, those of MASKS in test_sampling.py.
+"""
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from kwise.coordinates import gather_samples, kspace_coords, scatter_samples
+from kwise.data import DATASETS, DataSet
+from kwise.data.loader import Acquisition, TrainingBatches, evaluation_batches, measure
+from kwise.data.splits import SPLITS
+from kwise.fourier import fft2c, ifft2c
+from kwise.models import MODELS
+from kwise.models.controls import CONTROLS
+from kwise.operator import adjoint_operator, forward_operator
+from kwise.sampling import MASKS, draw_mask
+from kwise.seeding import generator, seed_of
+from kwise.simulate import PHASES, coil_maps, simulate_scan
+from kwise.tasks import TASKS
+from kwise.types import IGNORE, Batch, Measurement, Prediction, Scan, Targets
+
+GRIDS = [(1, 1, 8, 8), (2, 3, 7, 5), (1, 2, 5, 8), (3, 1, 1, 6)]  # z, t, y, x: odd, even, not square
+
+every = pytest.mark.parametrize
+
+
+def inner(a: Tensor, b: Tensor) -> complex:
+    return complex((a.conj() * b).to(torch.complex128).sum())
+
+
+# -- operators
+
+
+@every("grid", GRIDS)
+@every("n_coils", [None, 1, 5])
+def test_adjointness(grid: tuple[int, ...], n_coils: int | None, make_complex) -> None:
+    """<A x, y> = <x, A^H y>."""
+    z, _, ny, nx = grid
+    maps = None if n_coils is None else make_complex(2, n_coils, z, ny, nx, seed="maps")
+    mask = torch.rand(2, *grid, generator=generator("mask")) < 0.4
+    x = make_complex(2, *grid, seed="x")
+    y = make_complex(2, n_coils or 1, *grid, seed="y")
+    left, right = inner(forward_operator(x, mask, maps), y), inner(x, adjoint_operator(y, mask, maps))
+    assert abs(left - right) <= 1e-5 * (1 + abs(left))
+
+
+@every("grid", GRIDS)
+def test_the_fourier_transform_is_unitary(grid: tuple[int, ...], make_complex) -> None:
+    """Adjoint and inverse are the same, and energy is kept (Parseval)."""
+    x, y = make_complex(*grid, seed="x"), make_complex(*grid, seed="y")
+    assert abs(inner(fft2c(x), y) - inner(x, ifft2c(y))) < 1e-3
+    torch.testing.assert_close(fft2c(x).abs().square().sum(), x.abs().square().sum())
+
+
+@every("n_coils", [1, 4])
+def test_sampling_everything_loses_nothing(n_coils: int, make_complex) -> None:
+    """A^H A is the identity where everything is acquired and the coil maps have sum of squares 1."""
+    x = make_complex(2, 1, 3, 7, 10)
+    maps = coil_maps(n_coils, (7, 10), generator("maps"))[None, :, None].expand(2, -1, -1, -1, -1)
+    full = torch.ones(2, 1, 3, 7, 10, dtype=torch.bool)
+    again = adjoint_operator(forward_operator(x, full, maps), full, maps)
+    torch.testing.assert_close(again, x, atol=1e-5, rtol=1e-5)
+
+
+# -- honesty: what was not acquired is not there
+
+
+@every("rubbish", [1e9, complex("nan"), complex("inf")])
+def test_a_measurement_forgets_what_was_not_acquired(rubbish: complex, make_measurement) -> None:
+    clean = make_measurement(c=2)
+    dirty = Measurement(torch.where(clean.mask.unsqueeze(1), clean.kspace, rubbish), clean.mask)
+    assert torch.equal(dirty.kspace, clean.kspace)
+    assert torch.equal(gather_samples(dirty).values, gather_samples(clean).values)
+
+
+@every("mask", sorted(MASKS))
+@every("matrix", [None, (8, 8), (15, 9)])
+def test_a_scan_is_measured_through_its_mask_alone(
+    mask: str, matrix: tuple[int, int] | None, make_complex
+) -> None:
+    kspace = make_complex(1, 1, 4, 12, 10)
+    lines = draw_mask(mask, 12, 4, 3, generator("lines"))[None, :, :, None]
+    dirty = torch.where(lines, kspace, make_complex(1, 1, 4, 12, 10, seed="rubbish"))
+    first, second = (measure(Scan("patient", kspace=k), lines, matrix) for k in (kspace, dirty))
+    assert torch.equal(first.kspace, second.kspace) and torch.equal(first.mask, second.mask)
+
+
+@every("name", sorted(CONTROLS))
+def test_controls_show_less_never_more(name: str, make_measurement) -> None:
+    measurement = make_measurement(b=3, z=2, c=2)
+    before = measurement.kspace.clone()
+    controlled = CONTROLS[name](measurement)
+    assert controlled.mask.sum() <= measurement.mask.sum()
+    assert controlled.kspace.shape == measurement.kspace.shape
+    assert not torch.equal(controlled.kspace, measurement.kspace), "the control changed nothing"
+    assert torch.equal(measurement.kspace, before), "the control wrote into what it was given"
+
+
+# -- the set law: a grid and the same samples along a trajectory are the same thing
+
+
+def test_a_grid_read_as_a_trajectory_gives_the_same_set(make_measurement) -> None:
+    grid = make_measurement(c=2, ky=7, kx=6)
+    spokes = torch.randperm(7, generator=generator("spokes"))
+    path = kspace_coords(grid)[..., 2:][:, :, :, spokes]
+    turned = Measurement(
+        grid.kspace[:, :, :, :, spokes], grid.mask[:, :, :, spokes], None, path, image_shape=(7, 6)
+    )
+    kspace, mask = scatter_samples(gather_samples(turned), (1, 3, 7, 6))
+    assert torch.equal(kspace, grid.kspace) and torch.equal(mask, grid.mask)
+
+
+# -- simulation
+
+
+def small_scan(case: str, n_slices: int = 1) -> Scan:
+    """A disc that beats, with its labels: enough of a heart for laws."""
+    y, x = torch.meshgrid(torch.arange(20.0) - 10, torch.arange(18.0) - 9, indexing="ij")
+    start = 3 + seed_of(case) % 4
+    sizes = torch.tensor([start + 1.0, start, start - 1.0, start])
+    inside = ((y**2 + x**2).sqrt() < sizes.view(-1, 1, 1)).expand(n_slices, -1, -1, -1)
+    image = 0.3 + 0.7 * inside.float()
+    return Scan(case, image, labels=inside.long(), spacing_mm=(8.0, 2.0, 2.0), ed=0, es=2)
+
+
+@every("phase", sorted(PHASES))
+@every("n_coils", [1, 3])
+def test_simulation_is_deterministic_and_keeps_the_truth(
+    phase: str, n_coils: int, global_state_untouched: None
+) -> None:
+    scan = small_scan("law", n_slices=2)
+    first, again, other = (
+        simulate_scan(scan, phase=phase, n_coils=n_coils, snr=20.0, generator=generator(word))
+        for word in "aab"
+    )
+    assert first.kspace.shape == (n_coils, 2, 4, 20, 18) and first.kspace.dtype == torch.complex64
+    assert torch.equal(first.kspace, again.kspace) and not torch.equal(first.kspace, other.kspace)
+    assert torch.equal(first.labels, scan.labels) and first.spacing_mm == scan.spacing_mm
+    assert first.notes, "a simulated scan says so"
+
+
+@every("phase", sorted(PHASES))
+@every("n_coils", [1, 3])
+def test_simulation_without_noise_gives_the_magnitude_back(phase: str, n_coils: int) -> None:
+    scan = small_scan("law")
+    simulated = simulate_scan(scan, phase=phase, n_coils=n_coils, generator=generator("law"))
+    maps = None if simulated.coil_maps is None else simulated.coil_maps.unsqueeze(0)
+    full = torch.ones(1, *scan.shape, dtype=torch.bool)
+    image = adjoint_operator(simulated.kspace.unsqueeze(0), full, maps).abs()[0]
+    torch.testing.assert_close(image / image.max(), scan.image / scan.image.max(), atol=1e-4, rtol=0)
+
+
+# -- data sets
+
+
+def cases_of(data: DataSet, split: str) -> Sequence[str]:
+    try:
+        return data.cases(None, split)
+    except ValueError as error:
+        if str(error).startswith("looking for"):
+            pytest.skip(f"{data.name} is not on this machine: {error}")
+        if data.stored and split == "test":
+            return []  # whose test split was never published
+        raise
+
+
+@every("name", sorted(DATASETS))
+def test_splits_share_no_case(name: str) -> None:
+    chosen = {split: set(cases_of(DATASETS[name], split)[:5000]) for split in SPLITS}
+    assert chosen["train"] and chosen["val"]
+    for a, b in (("train", "val"), ("train", "test"), ("val", "test")):
+        assert not chosen[a] & chosen[b], f"{name}: {a} and {b} share cases"
+
+
+@every("name", sorted(DATASETS))
+def test_a_case_is_a_scan_in_our_axes_and_labels(name: str, global_state_untouched: None) -> None:
+    data = DATASETS[name]
+    case = cases_of(data, "val")[0]
+    scan, again = data.read(None, case), data.read(None, case)
+    assert scan.image is not None and scan.labels is not None
+    assert scan.image.dtype == torch.float32 and scan.labels.dtype == torch.int64
+    assert scan.image.shape == scan.labels.shape and scan.image.ndim == 4
+    assert scan.image.min() >= 0 and scan.image.max() > 0
+    assert set(scan.labels.unique().tolist()) <= {IGNORE, *data.labelled}
+    assert (scan.labels > 0).any()
+    assert all(mm > 0 for mm in scan.spacing_mm)
+    assert all(frame is None or 0 <= frame < scan.shape[1] for frame in (scan.ed, scan.es))
+    assert torch.equal(scan.image, again.image) and torch.equal(scan.labels, again.labels)
+
+
+# -- tasks
+
+
+def perfect_logits(labels: Tensor, n_classes: int = 4) -> Tensor:
+    """(b, k, z, f, y, x) logits that are sure of every label."""
+    return 40 * torch.nn.functional.one_hot(labels.clamp(min=0), n_classes).movedim(-1, 1).float()
+
+
+def random_targets(b: int = 3) -> Targets:
+    labels = torch.randint(0, 4, (b, 1, 3, 9, 8), generator=generator("targets"))
+    labels[0, :, 1] = IGNORE  # frames nobody annotated
+    return Targets(labels, spacing_mm=torch.tensor([[8.0, 2.0, 2.0]]).expand(b, -1))
+
+
+@every("name", sorted(TASKS))
+def test_a_perfect_prediction_scores_perfectly(name: str) -> None:
+    targets, task = random_targets(), TASKS[name]()
+    perfect = Prediction(perfect_logits(targets.labels))
+    for row in task.score(perfect, targets):
+        assert row["dice_foreground"] == 1
+        assert row["soft_foreground"] == pytest.approx(1, abs=1e-4)
+        assert row["hd_foreground_px"] == 0
+    wrong = Prediction(perfect_logits((targets.labels + 1) % 4))
+    assert task.loss(perfect, targets) < 1e-3 < 0.5 < task.loss(wrong, targets)
+
+
+@every("name", sorted(TASKS))
+def test_a_cases_score_ignores_its_batch(name: str, global_state_untouched: None) -> None:
+    targets, task = random_targets(), TASKS[name]()
+    logits = torch.randn(3, 4, 1, 3, 9, 8, generator=generator("logits"))
+    together = task.score(Prediction(logits), targets)
+    for i in range(3):
+        one = slice(i, i + 1)
+        alone = replace(targets, labels=targets.labels[one], spacing_mm=targets.spacing_mm[one])
+        assert task.score(Prediction(logits[one]), alone)[0] == pytest.approx(together[i], nan_ok=True)
+
+
+# -- batches
+
+
+def read_small(case: str) -> Scan:
+    return small_scan(case)
+
+
+ACQUISITION = Acquisition(matrix=(16, 16), fov_mm=None, masks=tuple(sorted(MASKS)))
+CASES = [f"case-{i}" for i in range(5)]
+
+
+def same(a: Batch, b: Batch) -> bool:
+    tensors = zip((a.measurement.kspace, a.targets.labels), (b.measurement.kspace, b.targets.labels))
+    return (
+        a.cases == b.cases
+        and a.accelerations == b.accelerations
+        and all(torch.equal(*pair) for pair in tensors)
+    )
+
+
+def test_a_training_batch_is_a_function_of_its_step(global_state_untouched: None) -> None:
+    first, again = (TrainingBatches(CASES, read_small, ACQUISITION, batch_size=3, frames=2) for _ in range(2))
+    first(0)
+    assert same(first(7), again(7)), "the history of a loader must not matter"
+    assert not same(first(7), first(8))
+
+
+@every("mask", sorted(MASKS))
+def test_evaluation_measures_a_case_the_same_way_whoever_else_is_scored(mask: str) -> None:
+    def one_by_one(cases: list[str], size: int) -> dict[str, Tensor]:
+        batches = evaluation_batches(cases, read_small, ACQUISITION, 4.0, size, mask)
+        return {name: k for batch in batches for name, k in zip(batch.cases, batch.measurement.kspace)}
+
+    alone, together = one_by_one(CASES[2:3], 1), one_by_one(CASES, 3)
+    assert list(together) == CASES
+    assert torch.equal(alone[CASES[2]], together[CASES[2]])
+
+
+# -- names and options
+
+
+@every("registry", [MODELS, MASKS, DATASETS, TASKS, PHASES, CONTROLS], ids=lambda r: "-".join(sorted(r)[:2]))
+def test_names_are_plain_words(registry: dict[str, object]) -> None:
+    assert registry
+    for name in registry:
+        assert name.isidentifier() and name == name.lower(), name
+
+
+@every("name", sorted(MODELS))
+def test_model_options_are_typed_and_have_defaults(name: str) -> None:
+    """So that a recipe or the command line can set them, and a checkpoint can keep them as JSON."""
+    for option in inspect.signature(MODELS[name]).parameters.values():
+        assert option.default is not inspect.Parameter.empty, f"{name}: {option.name} has no default"
+        assert option.annotation is not inspect.Parameter.empty, f"{name}: {option.name} has no type"
+        plain = (int, float, bool, str, tuple, type(None))
+        assert isinstance(option.default, plain), f"{name}: {option.name} is no plain value"
