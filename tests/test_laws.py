@@ -1,6 +1,6 @@
 """Laws over the registries: one added word in a registry inherits its battery.
 
-Here: operators, honesty on the way from a file to a model, controls, phases, data sets, tasks, batches, options.
+Here: operators, honesty on the way from a file to a model, controls, phases, data sets, tasks, batches.
 The laws of MODELS stand in test_models.py, those of MASKS in test_sampling.py.
 """
 
