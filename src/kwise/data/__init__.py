@@ -1,0 +1,76 @@
+"""Data sets by name: which cases there are in a split, and each case as a Scan."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from kwise.data import acdc, heart, patients, sunnybrook
+from kwise.data.splits import default_root, nearest, split_of
+from kwise.types import Scan
+
+__all__ = ["DATASETS", "DataSet", "dataset", "default_root", "heart_dataset", "split_of"]
+
+ListCases = Callable[[Path | None, str | None, int | None], Sequence[str]]
+ReadCase = Callable[[Path | None, str], Scan]
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A data set: `cases` names what is in a split, `read` gives one of them.
+
+    `labelled` are the classes its truth can tell apart; `stored` is False where cases are drawn from their
+    name.
+    """
+
+    name: str
+    about: str
+    list_cases: ListCases
+    read_case: ReadCase
+    labelled: tuple[int, ...] = (0, 1, 2, 3)
+    stored: bool = True
+
+    def cases(
+        self, root: str | Path | None = None, split: str | None = "train", n: int | None = None
+    ) -> Sequence[str]:
+        """Names of the cases of a split (None: of all, where they are stored), at most `n`, in a fixed
+        order.
+
+        `root` is the folder of this data set or of all data sets, None: `default_root()`. ValueError names
+        the path that was looked for, or the splits there are.
+        """
+        return self.list_cases(None if root is None else Path(root), split, n)
+
+    def read(self, root: str | Path | None, case: str) -> Scan:
+        """One case; ValueError with the nearest names where there is none of that name."""
+        return self.read_case(None if root is None else Path(root), case)
+
+
+def heart_dataset(n_frames: int = 12, shape: tuple[int, int] = (64, 64)) -> DataSet:
+    """The phantom at another number of frames and another grid (y, x): the same hearts, asked more finely."""
+    return DataSet(
+        "heart",
+        "virtual beating hearts, drawn from their name",
+        heart.cases,
+        partial(heart.read, n_frames=n_frames, shape=shape),
+        stored=False,
+    )
+
+
+DATASETS: dict[str, DataSet] = {
+    "heart": heart_dataset(),
+    "acdc": DataSet("acdc", "ACDC short-axis cines, labels at ED and ES", patients.cine_cases, acdc.read),
+    "acdc_stack": DataSet(
+        "acdc_stack", "ACDC full stacks at ED and ES", patients.stack_cases, acdc.read_stack
+    ),
+    "sunnybrook": DataSet(
+        "sunnybrook", "Sunnybrook slices, LV pool alone", sunnybrook.cases, sunnybrook.read, labelled=(1,)
+    ),
+}
+
+
+def dataset(name: str) -> DataSet:
+    """The data set of that name; ValueError with the nearest names where there is none."""
+    if name not in DATASETS:
+        raise ValueError(f"choosing a data set: got {name!r}; wanted one like {nearest(name, DATASETS)}")
+    return DATASETS[name]

@@ -1,0 +1,176 @@
+"""kwise's own k-space file, HDF5 layout version 1 (docs/formats.md): one scan with what was acquired of
+it.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kwise.data.kspace_checks import (
+    AXES,
+    FORMAT,
+    VERSION,
+    as_text,
+    bad_file,
+    check_fit,
+    check_header,
+    one_line,
+    open_file,
+    read_frame,
+    read_notes,
+    read_numbers,
+    read_spacing,
+)
+from kwise.types import Scan
+
+
+def write_scan(path: str | Path, scan: Scan, acceleration: float | None = None) -> None:
+    """Write a scan with k-space to a file that is there whole or not at all; what was not acquired is
+    written as zero.
+
+    `acceleration` is the nominal R, by default the one in `scan.notes`. ValueError for a scan that holds an
+    image; OSError in one line where the file cannot be written (no such folder, full disk).
+    """
+    path = Path(path)
+    content = _encoded(path, scan, acceleration)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        why = error.strerror or error
+        wanted = f"a folder with room for {len(content)} bytes"
+        raise OSError(f"writing k-space file {path}: got {why}; wanted {wanted}") from error
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def read_scan(path: str | Path) -> Scan:
+    """The scan of a kwise k-space file; `notes["acceleration"]` is the nominal R where the file tells it.
+
+    ValueError in one line (file, got, wanted) for a missing, foreign, truncated or newer file, k-space that
+    is real, empty or not finite, a mask that is not bool or has nothing acquired, and shapes that do not fit
+    each other.
+    """
+    path = Path(path)
+    with open_file(path) as file:
+        check_header(path, file)
+        try:
+            arrays = {name: torch.from_numpy(file[name][()]) for name in AXES if name in file}
+        except (OSError, ValueError, TypeError) as error:
+            raise bad_file(path, f"damaged data ({one_line(error)})", "a whole file") from error
+        attributes = dict(file.attrs)
+    return _decoded(path, arrays, attributes)
+
+
+def describe(path: str | Path) -> dict[str, str]:
+    """What a k-space file holds, by its header alone, for people: case, shapes, geometry, notes."""
+    path = Path(path)
+    with open_file(path) as file:
+        check_header(path, file)
+        shapes = {
+            name: f"({axes.replace(' ', ', ')}) = {file[name].shape} {file[name].dtype}"
+            for name, axes in AXES.items()
+            if name in file
+        }
+        plain = {key: as_text(value) for key, value in file.attrs.items() if key != "notes"}
+        return plain | shapes | read_notes(path, dict(file.attrs))
+
+
+def _encoded(path: Path, scan: Scan, acceleration: float | None) -> bytes:
+    """The file in memory: a full disk then meets a plain write, which fails cleanly, and never HDF5's own
+    cache.
+    """
+    import h5py
+
+    doing = f"writing k-space file {path}"
+    if scan.kspace is None:
+        raise ValueError(f"{doing}: got scan {scan.case} with an image; wanted k-space")
+    arrays = _arrays(scan)
+    check_fit(doing, arrays)
+    with h5py.File("memory", "w", driver="core", backing_store=False) as file:
+        for name, array in arrays.items():
+            _put(file, name, array)
+        file.attrs.update(_attributes(scan, acceleration))
+        file.flush()
+        return bytes(file.id.get_file_image())
+
+
+def _arrays(scan: Scan) -> dict[str, Tensor]:
+    assert scan.kspace is not None
+    mask = torch.ones(scan.shape, dtype=torch.bool) if scan.mask is None else scan.mask.expand(scan.shape)
+    arrays = {
+        "kspace": (torch.where(mask, scan.kspace, 0), torch.complex64),
+        "mask": (mask, torch.bool),
+        "labels": (scan.labels, torch.int8),
+        "coil_maps": (scan.coil_maps, torch.complex64),
+        "trajectory": (scan.trajectory, torch.float32),
+    }
+    return {name: array.to(dtype) for name, (array, dtype) in arrays.items() if array is not None}
+
+
+def _put(file: Any, name: str, array: Tensor) -> None:
+    """One chunk a frame, lightly compressed: unacquired lines are zeros and cost nothing."""
+    chunk = (1,) * (array.ndim - 2) + tuple(array.shape[-2:])
+    values = array.cpu().resolve_conj().contiguous().numpy()
+    data = file.create_dataset(name, data=values, chunks=chunk, compression=1)
+    data.attrs["axes"] = AXES[name]
+
+
+def _attributes(scan: Scan, acceleration: float | None) -> dict[str, Any]:
+    nominal = acceleration if acceleration is not None else scan.notes.get("acceleration")
+    optional = {
+        "frame_ms": scan.frame_ms,
+        "affine": None if scan.affine is None else scan.affine.to(torch.float64).numpy(),
+        "ed": scan.ed,
+        "es": scan.es,
+        "acceleration": None if nominal is None else float(nominal),
+    }
+    always = {
+        "format": FORMAT,
+        "version": VERSION,
+        "case": scan.case,
+        "spacing_mm": np.array(scan.spacing_mm, dtype=np.float64),
+        "notes": json.dumps({key: value for key, value in scan.notes.items() if key != "acceleration"}),
+    }
+    return always | {key: value for key, value in optional.items() if value is not None}
+
+
+def _decoded(path: Path, arrays: dict[str, Tensor], attributes: Mapping[str, Any]) -> Scan:
+    kspace, mask, labels = arrays["kspace"], arrays["mask"], arrays.get("labels")
+    if mask.shape == kspace.shape[1:]:  # what was not acquired may hold anything
+        arrays = arrays | {"kspace": torch.where(mask, kspace, 0).to(torch.complex64)}
+    check_fit(f"reading k-space file {path}", arrays)
+    frame_ms = read_numbers(path, attributes, "frame_ms", ())
+    affine = read_numbers(path, attributes, "affine", (4, 4))
+    return Scan(
+        case=as_text(attributes.get("case", path.stem)),
+        kspace=arrays["kspace"],
+        mask=mask,
+        labels=None if labels is None else labels.to(torch.int64),
+        coil_maps=arrays.get("coil_maps"),
+        trajectory=arrays.get("trajectory"),
+        spacing_mm=read_spacing(path, attributes),
+        frame_ms=None if frame_ms is None else float(frame_ms),
+        affine=None if affine is None else torch.from_numpy(affine),
+        ed=read_frame(path, attributes, "ed", kspace.shape[2]),
+        es=read_frame(path, attributes, "es", kspace.shape[2]),
+        notes=_all_notes(path, attributes),
+    )
+
+
+def _all_notes(path: Path, attributes: Mapping[str, Any]) -> dict[str, str]:
+    notes = read_notes(path, attributes)
+    nominal = read_numbers(path, attributes, "acceleration", ())
+    return notes if nominal is None else notes | {"acceleration": f"{float(nominal):g}"}
