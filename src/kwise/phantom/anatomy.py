@@ -4,17 +4,9 @@ Lengths in mm, angles in rad, times as fractions of the cardiac cycle, intensiti
 x to the image right, y down, z along the long axis toward the base, z = 0 the mid-ventricular plane.
 """
 
-import math
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
-
-from kwise.seeding import generator
-
-REFERENCE_FOV_MM = 160.0
-HARMONICS = 4
-BASE_RV_ANGLE = math.radians(165.0)  # LV centre -> RV centre: image left and slightly down, as in clinical cines
 
 
 @dataclass(frozen=True)
@@ -50,7 +42,7 @@ class LeftVentricle:
     apex: float
     base: float
     equator: float
-    papillary: Tensor  # (2, 4): angle, radius, distance of its centre from the wall, darkness
+    papillary: Tensor  # (2, 4): angle, radius, depth of its centre below the wall in radii, elongation
     trabeculae: float
 
 
@@ -81,7 +73,6 @@ class Look:
     muscle: float
     spine: float
     vessel: float
-    papillary_dark: float
     pericardium: float
     fat_mm: float
     texture: float
@@ -90,7 +81,6 @@ class Look:
     shade_depth: float
     shade_rough: float
     sharpness: float
-    gamma: float
     haze: float
     border: tuple[float, float, float, float] | None  # x0, x1, y0, y1 in mm; None: the whole grid is inside
 
@@ -118,10 +108,12 @@ class Chest:
 
 @dataclass(frozen=True)
 class Heart:
-    """One patient: everything `sample` needs. `centre` (x, y) mm of the LV axis, `reach` mm encloses the heart."""
+    """One patient: everything `sample` needs. `centre` (x, y) mm is the LV axis; the disc of radius
+    `reach` mm around `middle` holds LV, RV and their fat at every time."""
 
     case: str
     centre: tuple[float, float]
+    middle: tuple[float, float]
     reach: float
     beat: Beat
     lv: LeftVentricle
@@ -129,247 +121,3 @@ class Heart:
     look: Look
     chest: Chest
     lattice: Tensor  # (channels, 48, 48) white noise that texture interpolates
-
-
-class _Draws:
-    """Uniform numbers of one named group, so that a new group never disturbs the others."""
-
-    def __init__(self, case: str, group: str) -> None:
-        self.generator = generator("heart phantom", case, group)
-        self._numbers = iter(torch.rand(64, generator=self.generator).tolist())
-
-    def between(self, low: float, high: float) -> float:
-        return low + (high - low) * next(self._numbers)
-
-    def log_between(self, low: float, high: float) -> float:
-        return math.exp(self.between(math.log(low), math.log(high)))
-
-    def chance(self, probability: float) -> bool:
-        return next(self._numbers) < probability
-
-    def shape(self, *amplitudes: float) -> Tensor:
-        """Fourier coefficients (1, cos, sin, cos 2, sin 2, ...) with the given largest amplitude per order."""
-        rows = [1.0]
-        for amplitude in amplitudes:
-            size, turn = self.between(0.0, amplitude), self.between(0.0, 2 * math.pi)
-            rows += [size * math.cos(turn), size * math.sin(turn)]
-        rows += [0.0] * (1 + 2 * HARMONICS - len(rows))
-        return torch.tensor(rows)
-
-
-@dataclass(frozen=True)
-class _Kind:
-    """Ranges of one way of being healthy or ill."""
-
-    share: float
-    radius: tuple[float, float]
-    wall: tuple[float, float]
-    ejection: tuple[float, float]
-    rv_width: tuple[float, float]
-    asymmetry: float
-    regional: float
-
-
-KINDS = {
-    "healthy": _Kind(0.25, (21.0, 28.0), (6.0, 10.0), (0.50, 0.72), (22.0, 38.0), 0.2, 0.15),
-    "dilated": _Kind(0.23, (27.0, 36.0), (5.0, 9.0), (0.15, 0.45), (18.0, 40.0), 0.2, 0.3),
-    "hypertrophic": _Kind(0.22, (18.5, 25.0), (9.5, 17.0), (0.55, 0.80), (16.0, 34.0), 0.4, 0.2),
-    "infarcted": _Kind(0.15, (23.0, 33.0), (5.5, 10.0), (0.18, 0.55), (18.0, 36.0), 0.35, 0.7),
-    "rv_enlarged": _Kind(0.15, (18.5, 26.0), (5.5, 9.0), (0.40, 0.70), (34.0, 52.0), 0.2, 0.2),
-}
-
-
-def kind_of(case: str) -> str:
-    """Which row of KINDS a case is drawn from."""
-    u = _Draws(case, "kind").between(0.0, sum(k.share for k in KINDS.values()))
-    for name, kind in KINDS.items():
-        u -= kind.share
-        if u < 0:
-            return name
-    return name
-
-
-def _draw_beat(case: str, kind: _Kind) -> Beat:
-    d = _Draws(case, "beat")
-    ejection = d.between(*kind.ejection)
-    late_start = d.between(0.68, 0.8)
-    sway, turn = d.between(0.0, 3.0), d.between(0.0, 2 * math.pi)
-    return Beat(
-        heart_rate=d.between(48.0, 105.0),
-        es_time=d.between(0.30, 0.45),
-        early_filling=d.between(0.6, 0.95),
-        early_end=d.between(0.4, 0.65),
-        late_start=late_start,
-        ejection_fraction=ejection,
-        shortening=ejection * d.between(0.15, 0.3),
-        thickening=d.between(0.95, 1.2),
-        twist=d.between(0.02, 0.15),
-        rv_narrowing=d.between(0.08, 0.45),
-        rv_shortening=d.between(0.0, 0.2),
-        sway_mm=(sway * math.cos(turn), sway * math.sin(turn)),
-        breath_mm=(d.between(-0.7, 0.7), d.between(0.0, 1.6), d.between(-1.0, 1.0)),
-        breath_phase=d.between(0.0, 2 * math.pi),
-    )
-
-
-def _contraction(endo: Tensor, motion: Tensor, area_fraction: float) -> float:
-    """The amplitude that makes the whole contour lose `area_fraction` of its area, whatever its shape."""
-    angles = torch.arange(256) * (2 * math.pi / 256)
-    orders = torch.arange(1, HARMONICS + 1).unsqueeze(1) * angles
-    basis = torch.cat([torch.ones(1, 256), torch.stack([orders.cos(), orders.sin()], 1).flatten(0, 1)])
-    squared = (endo @ basis).square()
-    return float(area_fraction * squared.sum() / (squared * (motion @ basis)).sum())
-
-
-def _draw_papillary(d: _Draws, away: float, size: float) -> Tensor:
-    rows = []
-    for side in (-1.0, 1.0):
-        angle = away + side * d.between(0.5, 1.15)
-        rows.append([angle, size * d.between(2.5, 6.0), d.between(0.2, 1.5), d.between(0.3, 1.0)])
-    return torch.tensor(rows)
-
-
-def _draw_lv(case: str, kind: _Kind, beat: Beat, size: float, away: float) -> LeftVentricle:
-    d = _Draws(case, "lv")
-    endo = d.shape(0.0, 0.10, 0.05, 0.03)
-    motion = d.shape(kind.regional, 0.5 * kind.regional)
-    area_fraction = 1 - (1 - beat.ejection_fraction) / (1 - beat.shortening)
-    # An unevenly moving wall must not invert where it moves most.
-    headroom = float(motion[1:3].norm() + motion[3:5].norm())
-    motion[1:] *= min(1.0, max(0.0, 0.93 / area_fraction - 1) / max(headroom, 1e-6))
-    return LeftVentricle(
-        radius=size * d.between(*kind.radius),
-        wall=size * d.between(*kind.wall),
-        endo=endo,
-        wall_shape=d.shape(kind.asymmetry, 0.12, 0.08, 0.05),
-        motion=motion,
-        contraction=_contraction(endo, motion, area_fraction),
-        apex=size * d.between(48.0, 62.0),
-        base=size * d.between(22.0, 32.0),
-        equator=size * d.between(8.0, 20.0),
-        papillary=_draw_papillary(d, away, size),
-        trabeculae=size * d.between(0.0, 4.0),
-    )
-
-
-def _draw_rv(case: str, kind: _Kind, lv: LeftVentricle, angle: float, size: float) -> RightVentricle:
-    d = _Draws(case, "rv")
-    epi, width = lv.radius + lv.wall, size * d.between(*kind.rv_width)
-    return RightVentricle(
-        angle=angle,
-        width=width,
-        half_depth=width * d.between(0.62, 1.0),
-        half_length=max(epi * d.between(0.78, 1.12), 0.8 * width),
-        slide=epi * d.between(-0.25, 0.25),
-        shape=d.shape(0.0, 0.06, 0.12, 0.05),
-        wall=d.between(1.5, 4.0),
-        trabeculae=size * d.between(0.0, 5.0),
-    )
-
-
-def _draw_border(d: _Draws, centre: tuple[float, float], reach: float) -> tuple[float, float, float, float] | None:
-    """A zero margin around a field of view that still holds the heart, in half of the cases."""
-    if not d.chance(0.5):
-        return None
-    half = [d.between(60.0, 80.0) for _ in range(4)]
-    x0, x1 = min(-half[0], centre[0] - reach), max(half[1], centre[0] + reach)
-    y0, y1 = min(-half[2], centre[1] - reach), max(half[3], centre[1] + reach)
-    return x0, x1, y0, y1
-
-
-def _draw_look(case: str, middle: tuple[float, float], reach: float) -> Look:
-    d = _Draws(case, "look")
-    ratio = d.log_between(1.4, 4.6)
-    muscle = 1 / ratio
-    return Look(
-        myocardium=muscle,
-        rv_blood=max(d.between(0.6, 1.1), 1.3 * muscle),
-        fat=d.between(0.25, 1.5),
-        lung=d.between(0.02, 0.22),
-        liver=d.between(0.12, 0.65),
-        stomach=d.between(0.05, 0.9),
-        muscle=muscle * d.between(0.6, 1.3),
-        spine=d.between(0.2, 0.7),
-        vessel=d.between(0.4, 1.3),
-        papillary_dark=d.between(0.8, 1.05),
-        pericardium=d.between(0.0, 0.6),
-        fat_mm=d.between(0.0, 7.0),
-        texture=d.between(0.03, 0.16),
-        flow=d.between(0.02, 0.2),
-        flow_phase=d.between(0.0, 2 * math.pi),
-        shade_depth=d.between(0.0, 0.011),
-        shade_rough=d.between(0.0, 0.25),
-        sharpness=d.between(0.25, 0.6),
-        gamma=d.between(0.8, 1.2),
-        haze=d.between(0.0, 0.08),
-        border=_draw_border(d, middle, reach),
-    )
-
-
-def _draw_discs(d: _Draws, look: Look, far: float) -> Tensor:
-    """Round things: descending aorta, spine, vena cava, then up to four of anybody's business."""
-    a, s, c = d.between(0.2, 1.3), d.between(0.2, 1.3), d.between(1.7, 2.8)
-    far_a, far_s, far_c = far + d.between(12.0, 30.0), far + d.between(35.0, 60.0), far + d.between(8.0, 30.0)
-    rows = [
-        [far_s * math.cos(s), far_s * math.sin(s), d.between(16.0, 24.0), look.spine],
-        [far_a * math.cos(a), far_a * math.sin(a), d.between(8.0, 13.0), d.between(0.7, 1.2)],
-        [far_c * math.cos(c), far_c * math.sin(c), d.between(6.0, 13.0), d.between(0.5, 1.1)],
-    ]
-    for _ in range(int(d.between(0.0, 4.99))):
-        turn, away = d.between(0.0, 2 * math.pi), far + d.between(6.0, 45.0)
-        rows.append([away * math.cos(turn), away * math.sin(turn), d.between(3.0, 14.0), d.between(0.05, 1.3)])
-    return torch.tensor([[*row, 0.2, 0.1] for row in rows])
-
-
-def _draw_chest(case: str, look: Look, rotation: float, far: float) -> Chest:
-    d = _Draws(case, "chest")
-    return Chest(
-        rotation=rotation + d.between(-0.35, 0.35),
-        wall_angle=math.radians(d.between(-175.0, -95.0)),
-        wall_gap=far + d.between(0.0, 35.0),
-        wall_radius=d.between(90.0, 200.0),
-        skin_fat=d.between(4.0, 25.0),
-        wall_muscle=d.between(5.0, 16.0),
-        pad=d.between(-5.0, 30.0),
-        diaphragm=far + d.between(-14.0, 12.0),
-        diaphragm_slope=d.between(-0.4, 0.25),
-        diaphragm_wave=d.between(2.0, 9.0),
-        liver_end=d.between(-30.0, 80.0),
-        liver_fat=d.between(-2.0, 5.0),
-        lung_vessels=d.between(0.0, 1.2),
-        discs=_draw_discs(d, look, far),
-        filling=d.between(0.0, 0.5) if d.chance(0.35) else 0.0,
-    )
-
-
-def draw_heart(case: str) -> Heart:
-    """Draw every parameter of the patient called `case`: the same name gives the same heart on every machine.
-
-    The centre of LV and RV together lies uniformly within +-12 % of a 160 mm field of view in x and y, the rotation
-    within +-45 degrees, the scale within +-15 %.
-    """
-    kind = KINDS[kind_of(case)]
-    d = _Draws(case, "pose")
-    reach_x = 0.12 * REFERENCE_FOV_MM
-    middle = (d.between(-reach_x, reach_x), d.between(-reach_x, reach_x))
-    rotation, size = d.between(-math.pi / 4, math.pi / 4), d.between(0.85, 1.15)
-    angle = BASE_RV_ANGLE + rotation
-    beat = _draw_beat(case, kind)
-    lv = _draw_lv(case, kind, beat, size, angle + math.pi)
-    rv = _draw_rv(case, kind, lv, angle, size)
-    epi = lv.radius + lv.wall
-    half = epi + 0.5 * rv.width
-    centre = (middle[0] - 0.5 * rv.width * math.cos(angle), middle[1] - 0.5 * rv.width * math.sin(angle))
-    look = _draw_look(case, middle, half + 3)
-    lattice = torch.randn(6, 48, 48, generator=generator("heart phantom", case, "lattice"))
-    return Heart(
-        case=case,
-        centre=centre,
-        reach=epi + rv.width + 12.0,
-        beat=beat,
-        lv=lv,
-        rv=rv,
-        look=look,
-        chest=_draw_chest(case, look, rotation, epi + 3),
-        lattice=lattice,
-    )

@@ -27,7 +27,7 @@ def wall_depth(heart: Heart, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
 def paint_chest(heart: Heart, points: Tensor, edge_mm: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Static surroundings of points (n, 3): image (n,), the abdomen's own image, its signed distance, wall depth."""
     x, y, z = body_axes(heart, points)
-    fine = noise(heart.lattice, x, y, z, 5.0)
+    fine = noise(heart.lattice, x, y, z, 4.5)
     slow = noise(heart.lattice, y, x, z, 22.0)
     depth = wall_depth(heart, x, y, z)
     image = _lungs(heart, fine, slow)
@@ -39,7 +39,7 @@ def paint_chest(heart: Heart, points: Tensor, edge_mm: float) -> tuple[Tensor, T
 
 def _lungs(heart: Heart, fine: Tensor, slow: Tensor) -> Tensor:
     look, chest = heart.look, heart.chest
-    vessels = chest.lung_vessels * (fine[0] + 0.5 * slow[3] - 0.9).clamp(0, 0.8)
+    vessels = chest.lung_vessels * (fine[0] + 0.7 * slow[3] - 1.1).clamp(0, 0.9)
     soft = chest.filling * torch.sigmoid(4 * slow[2])
     return look.lung * (1 + 0.3 * slow[0]).clamp_min(0.2) + vessels * look.vessel + soft * look.muscle
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from kwise.phantom.anatomy import Heart, draw_heart
+from kwise.phantom.anatomy import Heart
 from kwise.phantom.chest import paint_chest
+from kwise.phantom.draw import draw_heart
 from kwise.phantom.surfaces import Walls, contraction, drift, walls
 from kwise.phantom.texture import border, noise, paint, shading
 from kwise.types import Scan
@@ -34,7 +35,7 @@ def sample(heart: Heart, points_mm: Tensor, times: Tensor, *, pixel_mm: float = 
     edge = heart.look.sharpness * pixel_mm
     image, near, walls_near = _paint_all(heart, points, times.float(), edge)
     labels = torch.zeros(image.shape, dtype=torch.int64)
-    labels[:, near] = _labels(walls_near)
+    labels.index_copy_(1, near, _labels(walls_near))
     shape = (len(times), *points_mm.shape[:-1])
     return Sampled(labels.view(shape), image.view(shape))
 
@@ -43,10 +44,10 @@ def _paint_all(heart: Heart, points: Tensor, times: Tensor, edge: float) -> tupl
     chest, belly, below, depth = paint_chest(heart, points, edge)
     breath = drift(heart.beat, times)[:, 1:2] * 0.7
     image = torch.lerp(chest, belly, torch.sigmoid((below + breath) * (-1 / edge)))
-    offset = points[:, :2] - torch.tensor(heart.centre)
+    offset = points[:, :2] - torch.tensor(heart.middle)
     near = (offset.square().sum(1) < heart.reach**2).nonzero()[:, 0]
     surfaces = walls(heart, points[near], times)
-    image[:, near] = _paint_heart(heart, surfaces, image[:, near], times, edge)
+    image.index_copy_(1, near, _paint_heart(heart, surfaces, image.index_select(1, near), times, edge))
     look = heart.look
     image = (image + look.haze).clamp_min(0) * shading(heart, points, depth)
     fade = border(look, points, edge)
@@ -61,18 +62,26 @@ def _labels(w: Walls) -> Tensor:
 
 def _paint_heart(heart: Heart, w: Walls, image: Tensor, times: Tensor, edge: float) -> Tensor:
     look, rv = heart.look, heart.rv
-    texture = noise(heart.lattice, w.x / w.stretch, w.y / w.stretch, 0.0, 4.5)
-    outer = _smooth_min(w.epi, w.rv - rv.wall, 6.0)
-    fat = outer - look.fat_mm * (0.5 + texture[2]).clamp(-0.3, 1.5)
+    texture = noise(heart.lattice[:4], w.x / w.stretch, w.y / w.stretch, 0.0, 6.0)
+    outer = _smooth_min(w.epi, w.rv - rv.wall, 8.0)
+    fat = outer - _fat_thickness(heart, w)
     image = paint(image, look.fat * (1 + look.texture * texture[1]), fat, edge)
-    image = image * (1 - look.pericardium * torch.exp(-((fat - 1.0) / 1.3).square()))
+    image = image * (1 - look.pericardium * torch.exp((fat - 1.0).square() * -0.6))
     muscle = look.myocardium * (1 + look.texture * texture[0])
     image = paint(image, muscle, torch.minimum(w.epi, w.rv - rv.wall), edge)
     blood = _blood(heart, w, times)
-    right = torch.maximum(w.rv + rv.trabeculae * (texture[3] - 0.2).clamp(0, 1), 0.6 - w.epi)
+    right = torch.maximum(w.rv + rv.trabeculae * (texture[2] - 0.1).clamp(0, 1.2), 0.6 - w.epi)
     image = paint(image, look.rv_blood * blood, right, edge)
-    left = torch.maximum(w.endo + heart.lv.trabeculae * (texture[4] - 0.1).clamp(0, 1), _papillary(heart, w))
+    left = torch.maximum(w.endo + heart.lv.trabeculae * (texture[3] - 0.1).clamp(0, 1.2), _papillary(heart, w))
     return paint(image, blood, left, edge)
+
+
+def _fat_thickness(heart: Heart, w: Walls) -> Tensor:
+    """Epicardial fat in mm (t, n): thickest over the RV and its grooves, thin toward the lung, patchy."""
+    c, s = math.cos(heart.rv.angle), math.sin(heart.rv.angle)
+    toward_rv = (w.x * c + w.y * s) / (heart.lv.radius + heart.lv.wall)
+    patches = noise(heart.lattice[4:5], w.x, w.y, 0.0, 20.0)[0]
+    return heart.look.fat_mm * (0.5 + 0.35 * toward_rv + 0.6 * patches).clamp(-0.3, 1.8)
 
 
 def _smooth_min(a: Tensor, b: Tensor, width: float) -> Tensor:
@@ -94,9 +103,10 @@ def _papillary(heart: Heart, w: Walls) -> Tensor:
     """Minus the signed distance (t, n) to the papillary muscles, which ride on the moving wall."""
     lv = heart.lv
     result = torch.full_like(w.x, -1e3)
-    for angle, radius, gap, _ in lv.papillary.tolist():
-        away = lv.radius * w.stretch - radius * gap
-        u, v = w.x - away * math.cos(angle), w.y - away * math.sin(angle)
+    for angle, radius, gap, stretch in lv.papillary.tolist():
+        away = lv.radius * w.stretch - radius * stretch * gap
+        c, s = math.cos(angle), math.sin(angle)
+        u, v = (w.x * c + w.y * s - away) / stretch, w.y * c - w.x * s
         result = torch.maximum(result, radius - (u.square() + v.square()).sqrt())
     return result
 

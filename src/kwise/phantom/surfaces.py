@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from kwise.phantom.anatomy import HARMONICS, Beat, Heart, LeftVentricle
+from kwise.phantom.anatomy import Beat, Heart, LeftVentricle
+from kwise.phantom.contours import harmonics
 
 
 @dataclass(frozen=True)
@@ -40,17 +41,6 @@ def contraction(beat: Beat, times: Tensor) -> Tensor:
 def _ease(u: Tensor) -> Tensor:
     u = u.clamp(0, 1)
     return u * u * (3 - 2 * u)
-
-
-def harmonics(cosine: Tensor, sine: Tensor) -> Tensor:
-    """Fourier basis (1 + 2 * HARMONICS, n) of n unit vectors: 1, cos, sin, cos 2, sin 2, ..."""
-    basis = cosine.new_empty(1 + 2 * HARMONICS, cosine.numel())
-    basis[0] = 1
-    basis[1], basis[2] = cosine.flatten(), sine.flatten()
-    for k in range(2, HARMONICS + 1):
-        torch.sub(basis[1] * basis[2 * k - 3], basis[2] * basis[2 * k - 2], out=basis[2 * k - 1])
-        torch.add(basis[1] * basis[2 * k - 2], basis[2] * basis[2 * k - 3], out=basis[2 * k])
-    return basis
 
 
 def squared_radii(lv: LeftVentricle, beat: Beat, basis: Tensor, squeeze: Tensor) -> tuple[Tensor, Tensor]:
@@ -150,7 +140,7 @@ def lv_areas(heart: Heart, times: Tensor, z_mm: float = 0.0) -> tuple[Tensor, Te
 
 def rv_area(heart: Heart, times: Tensor, z_mm: float = 0.0) -> Tensor:
     """Area (t,) in mm^2 of the RV pool in the plane z, by polar quadrature around the LV axis."""
-    r = torch.arange(0.25, heart.reach + 10, 0.5)
+    r = torch.arange(0.25, 2 * heart.reach, 0.5)
     angles = torch.arange(720) * (2 * math.pi / 720)
     ring = torch.stack([angles.cos(), angles.sin()], dim=1)
     flat = torch.tensor(heart.centre) + r[:, None, None] * ring
