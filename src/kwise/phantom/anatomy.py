@@ -1,7 +1,7 @@
 """The drawn parameters of one beating heart: who the patient is, before any pixel exists.
 
-Lengths in mm, angles in rad, times as fractions of the cardiac cycle, intensities relative to LV blood = 1. Heart axes:
-x to the image right, y down, z along the long axis toward the base, z = 0 the mid-ventricular plane.
+Lengths in mm, angles in rad, times as fractions of the cardiac cycle, intensities relative to LV blood = 1.
+Heart axes: x to the image right, y down, z along the long axis toward the base, z = 0 mid-ventricular.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Beat:
-    """When and how strongly the heart contracts; amplitudes are fractions at end-systole, `ejection_fraction` of volume."""
+    """When and how strongly the heart contracts: fractions at ES; `ejection_fraction` is of volume."""
 
     heart_rate: float
     es_time: float
@@ -101,6 +101,7 @@ class Chest:
     diaphragm_wave: float
     liver_end: float
     liver_fat: float
+    clutter: float  # how patchy and striped the soft tissue around the heart is
     lung_vessels: float
     discs: Tensor  # (n, 6): x, y, radius, intensity, dx/dz, dy/dz
     filling: float  # how much of the lung side is soft tissue rather than air

@@ -1,4 +1,4 @@
-"""What surrounds the heart: lungs with vessels, liver, stomach, chest wall, spine, aorta; painted once per case."""
+"""Around the heart: lungs, vessels, liver, stomach, chest wall, spine, aorta; painted once per case."""
 
 import math
 
@@ -25,16 +25,25 @@ def wall_depth(heart: Heart, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
 
 
 def paint_chest(heart: Heart, points: Tensor, edge_mm: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Static surroundings of points (n, 3): image (n,), the abdomen's own image, its signed distance, wall depth."""
+    """Static surroundings of points (n, 3), each (n,): image, abdomen's image and distance, wall depth."""
     x, y, z = body_axes(heart, points)
     fine = noise(heart.lattice, x, y, z, 4.5)
     slow = noise(heart.lattice, y, x, z, 22.0)
     depth = wall_depth(heart, x, y, z)
     image = _lungs(heart, fine, slow)
     image = _discs(heart, x, y, z, image, edge_mm)
-    image = _wall(heart, depth, fine, slow, image, edge_mm)
+    patches = _clutter(heart, x, y, z, depth)
+    image = _wall(heart, depth, fine, slow, image, edge_mm) * patches
     belly, distance = _abdomen(heart, x, y, z, fine, slow, edge_mm)
-    return image, _wall(heart, depth, fine, slow, belly, edge_mm), distance, depth
+    return image, _wall(heart, depth, fine, slow, belly, edge_mm) * patches, distance, depth
+
+
+def _clutter(heart: Heart, x: Tensor, y: Tensor, z: Tensor, depth: Tensor) -> Tensor:
+    """Factor (n,) that breaks soft tissue into patches and into layers that run along the chest wall."""
+    layers = noise(heart.lattice[1:3], depth, 0.25 * (x - y), z, 5.0)
+    patches = noise(heart.lattice[3:4], x, y, z, 11.0)[0]
+    steps = torch.tanh(3 * (patches + 0.8 * layers[0]))
+    return 1 + heart.chest.clutter * (0.35 * steps + 0.15 * layers[1]).clamp(-0.7, 0.7)
 
 
 def _lungs(heart: Heart, fine: Tensor, slow: Tensor) -> Tensor:
@@ -57,7 +66,8 @@ def _wall(heart: Heart, depth: Tensor, fine: Tensor, slow: Tensor, image: Tensor
     image = paint(image, look.fat * (1 + look.texture * (fine[1] + slow[0])), pad, edge_mm)
     ribs = look.muscle * (1 + 0.6 * slow[4] + look.texture * fine[2]).clamp_min(0.1)
     image = paint(image, ribs, depth, edge_mm)
-    image = paint(image, look.fat * (1 + 0.15 * slow[2]), depth + chest.wall_muscle * (1 + 0.2 * slow[3]), edge_mm)
+    skin = depth + chest.wall_muscle * (1 + 0.2 * slow[3])
+    image = paint(image, look.fat * (1 + 0.15 * slow[2]), skin, edge_mm)
     return paint(image, 0.02, depth + chest.wall_muscle + chest.skin_fat, edge_mm)
 
 

@@ -1,4 +1,4 @@
-"""Drawing a patient: ranges of health and illness, and every parameter of one heart from the name of its case."""
+"""Drawing a patient: ranges of health and illness, and every parameter of one heart from its case name."""
 
 import math
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from kwise.seeding import generator
 
 REFERENCE_FOV_MM = 160.0
 POSITION_RANGE = 0.13  # of the field of view; 0.12 left the mean-shape control just above 0.40
-BASE_RV_ANGLE = math.radians(165.0)  # LV centre -> RV centre: image left and slightly down, as in clinical cines
+BASE_RV_ANGLE = math.radians(165.0)  # LV -> RV centre: image left, slightly down, as in clinical cines
 
 
 class _Draws:
@@ -32,7 +32,7 @@ class _Draws:
         return next(self._numbers) < probability
 
     def shape(self, *amplitudes: float) -> Tensor:
-        """Fourier coefficients (1, cos, sin, cos 2, sin 2, ...) with the given largest amplitude per order."""
+        """Fourier coefficients (1, cos, sin, cos 2, sin 2, ...), each order below the amplitude given."""
         rows = [1.0]
         for amplitude in amplitudes:
             size, turn = self.between(0.0, amplitude), self.between(0.0, 2 * math.pi)
@@ -149,7 +149,9 @@ def _draw_rv(case: str, kind: _Kind, lv: LeftVentricle, angle: float, size: floa
     )
 
 
-def _draw_border(d: _Draws, centre: tuple[float, float], reach: float) -> tuple[float, float, float, float] | None:
+def _draw_border(
+    d: _Draws, centre: tuple[float, float], reach: float
+) -> tuple[float, float, float, float] | None:
     """A zero margin around a field of view that still holds the heart, in half of the cases."""
     if not d.chance(0.5):
         return None
@@ -175,10 +177,10 @@ def _draw_look(case: str, middle: tuple[float, float], reach: float) -> Look:
         vessel=d.between(0.4, 1.3),
         pericardium=d.between(0.0, 0.6),
         fat_mm=d.between(0.0, 7.0),
-        texture=d.between(0.02, 0.12),
-        flow=d.between(0.02, 0.2),
+        texture=d.between(0.03, 0.16),
+        flow=d.between(0.03, 0.3),
         flow_phase=d.between(0.0, 2 * math.pi),
-        shade_depth=d.between(0.0, 0.011),
+        shade_depth=d.between(0.0, 0.007),
         shade_rough=d.between(0.0, 0.25),
         sharpness=d.between(0.25, 0.6),
         haze=d.between(0.0, 0.05),
@@ -197,7 +199,8 @@ def _draw_discs(d: _Draws, look: Look, far: float) -> Tensor:
     ]
     for _ in range(int(d.between(0.0, 4.99))):
         turn, away = d.between(0.0, 2 * math.pi), far + d.between(6.0, 45.0)
-        rows.append([away * math.cos(turn), away * math.sin(turn), d.between(3.0, 14.0), d.between(0.05, 1.3)])
+        place = [away * math.cos(turn), away * math.sin(turn)]
+        rows.append([*place, d.between(3.0, 14.0), d.between(0.05, 1.3)])
     return torch.tensor([[*row, 0.2, 0.1] for row in rows])
 
 
@@ -206,7 +209,7 @@ def _draw_chest(case: str, look: Look, rotation: float, far: float) -> Chest:
     return Chest(
         rotation=rotation + d.between(-0.35, 0.35),
         wall_angle=math.radians(d.between(-175.0, -95.0)),
-        wall_gap=far + d.between(0.0, 35.0),
+        wall_gap=far + d.between(0.0, 50.0),
         wall_radius=d.between(90.0, 200.0),
         skin_fat=d.between(4.0, 25.0),
         wall_muscle=d.between(5.0, 16.0),
@@ -216,6 +219,7 @@ def _draw_chest(case: str, look: Look, rotation: float, far: float) -> Chest:
         diaphragm_wave=d.between(2.0, 9.0),
         liver_end=d.between(-30.0, 80.0),
         liver_fat=d.between(-2.0, 5.0),
+        clutter=d.between(0.0, 1.0),
         lung_vessels=d.between(0.0, 1.2),
         discs=_draw_discs(d, look, far),
         filling=d.between(0.0, 0.5) if d.chance(0.35) else 0.0,
@@ -223,7 +227,7 @@ def _draw_chest(case: str, look: Look, rotation: float, far: float) -> Chest:
 
 
 def _reach(rv: RightVentricle, epi: float) -> float:
-    """Distance (mm) from the middle of both ventricles to the farthest point of their end-diastolic outlines."""
+    """Distance (mm) from the middle of both ventricles to the farthest point of their outlines at ED."""
     basis = ring(48)
     shape = rv.shape @ basis
     u = epi + rv.width - rv.half_depth + rv.half_depth * shape * basis[1] - 0.5 * rv.width
@@ -234,8 +238,8 @@ def _reach(rv: RightVentricle, epi: float) -> float:
 def draw_heart(case: str) -> Heart:
     """Draw every parameter of the patient called `case`: the same name gives the same heart on every machine.
 
-    The centre of LV and RV together lies uniformly within +-13 % of a 160 mm field of view in x and y, the rotation
-    within +-45 degrees, the scale within +-15 %.
+    The centre of LV and RV together lies uniformly within +-13 % of a 160 mm field of view in x and y, the
+    rotation within +-45 degrees, the scale within +-15 %.
     """
     kind = KINDS[kind_of(case)]
     d = _Draws(case, "pose")

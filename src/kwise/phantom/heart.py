@@ -16,17 +16,17 @@ from kwise.types import Scan
 
 @dataclass(frozen=True)
 class Sampled:
-    """What stands at n points over t frames: `labels` (t, n) int64 of kwise's classes, `image` (t, n) float32."""
+    """What stands at points: `labels` (t, ...) int64 of kwise's classes, `image` (t, ...) float32."""
 
     labels: Tensor
     image: Tensor
 
 
 def sample(heart: Heart, points_mm: Tensor, times: Tensor, *, pixel_mm: float = 2.5) -> Sampled:
-    """Labels and magnitude (t, ...) at points (..., 3) = (x, y, z) in mm and times (t,) as fractions of the cycle.
+    """Labels and magnitude (t, ...) at points (..., 3) = (x, y, z) in mm and times (t,) in cycles.
 
-    Each point is computed from surfaces alone, so neither its label nor its image depends on which others are asked;
-    `pixel_mm` sets the width of the partial-volume edges only.
+    Each point is computed from surfaces alone, so neither its label nor its image depends on which others are
+    asked; `pixel_mm` sets the width of the partial-volume edges only. Raises ValueError on other shapes.
     """
     if points_mm.shape[-1:] != (3,) or times.ndim != 1:
         got = f"points {tuple(points_mm.shape)} and times {tuple(times.shape)}"
@@ -71,8 +71,10 @@ def _paint_heart(heart: Heart, w: Walls, image: Tensor, times: Tensor, edge: flo
     image = paint(image, muscle, torch.minimum(w.epi, w.rv - rv.wall), edge)
     blood = _blood(heart, w, times)
     right = torch.maximum(w.rv + rv.trabeculae * (texture[2] - 0.1).clamp(0, 1.2), 0.6 - w.epi)
-    image = paint(image, look.rv_blood * blood, right, edge)
-    left = torch.maximum(w.endo + heart.lv.trabeculae * (texture[3] - 0.1).clamp(0, 1.2), _papillary(heart, w))
+    strands = 1 - 0.08 * rv.trabeculae * (texture[3] - 0.4).clamp(0, 1.2)
+    image = paint(image, look.rv_blood * blood * strands, right, edge)
+    rough = w.endo + heart.lv.trabeculae * (texture[3] - 0.1).clamp(0, 1.2)
+    left = torch.maximum(rough, _papillary(heart, w))
     return paint(image, blood, left, edge)
 
 
@@ -94,9 +96,9 @@ def _blood(heart: Heart, w: Walls, times: Tensor) -> Tensor:
     """Blood intensity (t, n): inflow brightens, swirl mottles."""
     look = heart.look
     turn = 2 * math.pi * times[:, None]
-    swirl = noise(heart.lattice[5:], w.x + 9 * turn.cos(), w.y + 9 * turn.sin(), 0.0, 9.0)[0]
+    swirl = noise(heart.lattice[5:], w.x + 7 * turn.cos(), w.y + 7 * turn.sin(), 0.0, 6.0)[0]
     pulse = 1 + 0.4 * look.flow * torch.sin(turn + look.flow_phase)
-    return (pulse + 0.6 * look.flow * swirl).clamp_min(0.6)
+    return (pulse + 0.45 * look.flow * swirl).clamp(0.6, 1.4)
 
 
 def _papillary(heart: Heart, w: Walls) -> Tensor:
@@ -125,7 +127,8 @@ def heart_scan(
 ) -> Scan:
     """The mid-ventricular short-axis cine of the patient called `case`: image and labels (1, t, y, x).
 
-    `fov_mm` is the extent along y; pixels are square. Frame 0 is end-diastole. Raises ValueError without frames or pixels.
+    `fov_mm` is the extent along y; pixels are square. Frame 0 is ED. Raises ValueError without frames or
+    pixels.
     """
     if n_frames < 1 or min(shape) < 1 or fov_mm <= 0:
         got = f"{n_frames} frames of {shape} over {fov_mm} mm"

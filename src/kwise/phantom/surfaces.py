@@ -1,7 +1,7 @@
-"""The moving surfaces of the heart as signed distances (mm, negative inside) of any 3-D points, and their exact areas.
+"""The moving surfaces of the heart: signed distances (mm, negative inside) of any 3-D points; exact areas.
 
-The LV contour in a plane is a Fourier series in the angle. Its squared radius shrinks with contraction, and the wall keeps
-its cross-section times its length, so thickening and the volume law follow instead of being painted.
+The LV contour in a plane is a Fourier series in the angle. Its squared radius shrinks with contraction, and
+the wall keeps its cross-section times its length: thickening and the volume law follow from it.
 """
 
 import math
@@ -28,7 +28,7 @@ class Walls:
 
 
 def contraction(beat: Beat, times: Tensor) -> Tensor:
-    """How contracted the heart is at `times` (t,) of the cycle: 0 at ED (time 0), 1 at ES, periodic, asymmetric."""
+    """How contracted the heart is at `times` (t,) in cycles: 0 at ED (time 0), 1 at ES, periodic."""
     phase = times.remainder(1.0)
     rise = torch.sin(0.5 * math.pi * phase / beat.es_time).square()
     u = (phase - beat.es_time) / (1 - beat.es_time)
@@ -44,21 +44,29 @@ def _ease(u: Tensor) -> Tensor:
 
 
 def squared_radii(lv: LeftVentricle, beat: Beat, basis: Tensor, squeeze: Tensor) -> tuple[Tensor, Tensor]:
-    """Squared endo- and epicardial radii (..., in mm^2) at z = 0 for a basis whose points match `squeeze`."""
+    """Squared endo- and epicardial radii (mm^2) at z = 0 for a basis whose points match `squeeze`."""
     endo, wall, motion = (torch.stack([lv.endo, lv.wall_shape, lv.motion]) @ basis).unbind()
     shape = squeeze.shape if squeeze.numel() == endo.numel() else (-1,)
     inner = (lv.radius * endo).square().reshape(shape)
     outer = (lv.radius * endo + lv.wall * wall.clamp_min(0.35)).square().reshape(shape)
     now = inner * (1 - lv.contraction * squeeze * motion.reshape(shape))
-    # The wall keeps its volume: shorter along the axis means thicker across it.
-    gain = 1 + squeeze * (beat.thickening / (1 - beat.shortening) - 1)
-    return now, now + (outer - inner) * gain
+    return now, now + (outer - inner) * _wall_gain(beat, squeeze)
+
+
+def _wall_gain(beat: Beat, squeeze: Tensor) -> Tensor:
+    """Growth of the wall's cross-section: it keeps its volume, so shorter along the axis means thicker across."""
+    return 1 + squeeze * (beat.thickening / (1 - beat.shortening) - 1)
 
 
 def taper(lv: LeftVentricle, z: Tensor, apex: float) -> Tensor:
-    """Squared radius at material height z over that at z = 0: an ellipsoid from `apex` below to the equator above."""
+    """Squared radius at material height z over that at z = 0: an ellipsoid with its tip at -`apex`."""
     length = apex + lv.equator
     return (1 - ((z - lv.equator) / length).square()).clamp_min(0) / (1 - (lv.equator / length) ** 2)
+
+
+def epi_apex(lv: LeftVentricle) -> float:
+    """Depth (mm) of the epicardial tip: the wall is thinner at the apex than around the cavity."""
+    return lv.apex + 0.8 * lv.wall
 
 
 def drift(beat: Beat, times: Tensor) -> Tensor:
@@ -87,8 +95,7 @@ def walls(heart: Heart, points: Tensor, times: Tensor) -> Walls:
     inner, outer = squared_radii(heart.lv, heart.beat, basis, squeeze.expand_as(x))
     above = z - heart.lv.base
     endo = torch.maximum(radius - (inner * taper(heart.lv, z, heart.lv.apex)).sqrt(), above)
-    epi_taper = taper(heart.lv, z, heart.lv.apex + 0.8 * heart.lv.wall)
-    epi = torch.maximum(radius - (outer * epi_taper).sqrt(), above)
+    epi = torch.maximum(radius - (outer * taper(heart.lv, z, epi_apex(heart.lv))).sqrt(), above)
     rv = torch.maximum(_rv_contour(heart, x, y, z, squeeze), above)
     stretch = (1 - heart.lv.contraction * squeeze).sqrt()
     return Walls(endo, epi, rv, x_lv, y_lv, stretch, squeeze)
@@ -101,13 +108,13 @@ def _untwist(x: Tensor, y: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def rv_frame(heart: Heart, squeeze: Tensor, height: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Distance of the RV ellipse centre from the LV axis and its two half axes (mm), at contraction and taper."""
+    """Distance of the RV ellipse centre from the LV axis and its two half axes, all mm."""
     rv, lv, beat = heart.rv, heart.lv, heart.beat
     narrow = (1 - beat.rv_narrowing * squeeze) * height
     depth, length = rv.half_depth * narrow, rv.half_length * (1 - beat.rv_shortening * squeeze) * height
     inner = lv.radius**2 * (1 - lv.contraction * squeeze)
-    gain = 1 + squeeze * (beat.thickening / (1 - beat.shortening) - 1)
-    epi = (inner + ((lv.radius + lv.wall) ** 2 - lv.radius**2) * gain).sqrt() * height
+    ring = ((lv.radius + lv.wall) ** 2 - lv.radius**2) * _wall_gain(beat, squeeze)
+    epi = (inner + ring).sqrt() * height
     return epi + rv.width * narrow - depth, depth, length
 
 
@@ -126,16 +133,16 @@ def _rv_contour(heart: Heart, x: Tensor, y: Tensor, z: Tensor, squeeze: Tensor) 
 
 
 def lv_areas(heart: Heart, times: Tensor, z_mm: float = 0.0) -> tuple[Tensor, Tensor]:
-    """Areas (t,) in mm^2 of the LV pool and of the myocardium in the plane z, by exact integration over the angle."""
+    """Areas (t,) in mm^2 of LV pool and myocardium in the plane z, by exact integration over the angle."""
     squeeze = contraction(heart.beat, times)[:, None]
     angles = (torch.arange(360) * (2 * math.pi / 360)).expand(len(times), -1)
     basis = harmonics(angles.cos(), angles.sin())
     inner, outer = squared_radii(heart.lv, heart.beat, basis, squeeze.expand_as(angles))
     z = material_height(heart, z_mm - drift(heart.beat, times)[:, 2:3], squeeze)
     inside = (z < heart.lv.base).float()
-    pool = inner.mean(1, keepdim=True) * math.pi * taper(heart.lv, z, heart.lv.apex) * inside
-    whole = outer.mean(1, keepdim=True) * math.pi * taper(heart.lv, z, heart.lv.apex + 0.8 * heart.lv.wall) * inside
-    return pool[:, 0], (whole - pool)[:, 0]
+    pool = inner.mean(1, keepdim=True) * taper(heart.lv, z, heart.lv.apex)
+    whole = outer.mean(1, keepdim=True) * taper(heart.lv, z, epi_apex(heart.lv))
+    return (math.pi * pool * inside)[:, 0], (math.pi * (whole - pool) * inside)[:, 0]
 
 
 def rv_area(heart: Heart, times: Tensor, z_mm: float = 0.0) -> Tensor:

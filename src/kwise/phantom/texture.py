@@ -8,12 +8,13 @@ from kwise.phantom.anatomy import Heart, Look
 
 
 def paint(image: Tensor, value: Tensor | float, distance: Tensor, edge_mm: float) -> Tensor:
-    """Lay `value` over `image` where the signed distance is negative, with a sigmoid edge (partial volume)."""
-    return torch.lerp(image, torch.as_tensor(value, dtype=image.dtype), torch.sigmoid(distance * (-1 / edge_mm)))
+    """Lay `value` over `image` where the distance (mm) is negative, with a sigmoid edge (partial volume)."""
+    weight = torch.sigmoid(distance * (-1 / edge_mm))
+    return torch.lerp(image, torch.as_tensor(value, dtype=image.dtype), weight)
 
 
 def noise(lattice: Tensor, x: Tensor, y: Tensor, z: Tensor | float, spacing_mm: float) -> Tensor:
-    """Smooth noise (channels, *x.shape) of unit lattice variance: bilinear in an oblique projection of (x, y, z).
+    """Smooth noise (channels, *x.shape): a unit-variance lattice, obliquely projected (x, y, z).
 
     The lattice is laid in millimetres, so another resolution or plane meets the same texture.
     """
