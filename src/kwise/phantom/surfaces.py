@@ -54,7 +54,7 @@ def squared_radii(lv: LeftVentricle, beat: Beat, basis: Tensor, squeeze: Tensor)
 
 
 def _wall_gain(beat: Beat, squeeze: Tensor) -> Tensor:
-    """Growth of the wall's cross-section: it keeps its volume, so shorter along the axis means thicker across."""
+    """Growth of the wall's cross-section: its volume is kept, so shorter means thicker."""
     return 1 + squeeze * (beat.thickening / (1 - beat.shortening) - 1)
 
 
