@@ -1,0 +1,231 @@
+"""From scans to batches: how a scan is measured in simulation, and which batch a training step sees.
+
+A batch is a pure function of (seed, step), so training resumes to the bit without any loader state.
+Evaluation masks are a function of (case, R) only, so that every model and every run is scored on the same
+lines.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from kwise.data.frames import resample_frames
+from kwise.data.geometry import crop_fov, resample_labels
+from kwise.operator import resize_kspace
+from kwise.sampling import draw_mask
+from kwise.seeding import generator
+from kwise.simulate import simulate_scan
+from kwise.types import IGNORE, Batch, Measurement, Query, Scan, Targets
+
+Words = tuple[object, ...]
+Read = Callable[[str], Scan]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Acquisition:
+    """How scans are measured in simulation.
+
+    `masks` and `accelerations` are drawn per case; `snr` is a range drawn log-uniformly (None: noise-free);
+    `matrix` is the (ky, kx) a model sees, cut out of the measured k-space (None: all of it); `fov_mm` the
+    largest side of the centre crop.
+    """
+
+    masks: tuple[str, ...] = ("gaussian_lines",)
+    accelerations: tuple[float, ...] = (4.0, 8.0, 16.0, 32.0)
+    phase: str = "smooth"
+    n_coils: int = 1
+    snr: tuple[float, float] | None = (15.0, 60.0)
+    matrix: tuple[int, int] | None = (64, 64)
+    fov_mm: float | None = 160.0
+
+
+def pick(options: Sequence[T], draw: torch.Generator) -> T:
+    """One of `options`, uniformly."""
+    return options[int(torch.randint(len(options), (1,), generator=draw))]
+
+
+def _uniform_log(bounds: tuple[float, float], draw: torch.Generator) -> float:
+    low, high = torch.tensor(bounds).log().tolist()
+    return float(torch.empty(()).uniform_(low, high, generator=draw).exp())
+
+
+def simulate(scan: Scan, acquisition: Acquisition, words: Words) -> Scan:
+    """Fully sampled k-space of a magnitude scan: centre crop, phase, coils and noise, seeded by `words`."""
+    if scan.kspace is not None:
+        return scan
+    if acquisition.fov_mm is not None:
+        scan = crop_fov(scan, acquisition.fov_mm)
+    draw = generator("simulate", *words)
+    snr = None if acquisition.snr is None else _uniform_log(acquisition.snr, draw)
+    return simulate_scan(scan, phase=acquisition.phase, n_coils=acquisition.n_coils, snr=snr, generator=draw)
+
+
+def draw_scan_mask(scan: Scan, name: str, acceleration: float, words: Words) -> Tensor:
+    """A mask (z, t, ky, 1) for a scan; every slice gets its own lines."""
+    n_slices, n_frames, n_lines, _ = scan.shape
+    slices = [
+        draw_mask(name, n_lines, n_frames, acceleration, generator("mask", *words, z))
+        for z in range(n_slices)
+    ]
+    return torch.stack(slices).unsqueeze(-1)
+
+
+def measure(scan: Scan, mask: Tensor, matrix: tuple[int, int] | None) -> Measurement:
+    """The measurement (b = 1) of a scan with k-space under `mask` (z, t, ky, 1 or kx), cut to `matrix`."""
+    assert scan.kspace is not None
+    measurement = Measurement(
+        scan.kspace.unsqueeze(0),
+        mask.unsqueeze(0),
+        None if scan.coil_maps is None else scan.coil_maps.unsqueeze(0),
+        spacing_mm=torch.tensor([scan.spacing_mm]),
+    )
+    return measurement if matrix is None else resize_kspace(measurement, matrix)
+
+
+def targets_of(scan: Scan, shape: tuple[int, int], frames: Tensor | None = None) -> Targets:
+    """The truth of one scan (b = 1) on a grid of `shape`, at `frames` (f,) or all frames."""
+    labels = scan.labels
+    if labels is None:
+        labels = torch.full(scan.shape, IGNORE, dtype=torch.int64)
+    index = torch.arange(scan.shape[1]) if frames is None else frames
+    labels = resample_labels(labels[:, index], shape)
+    y, x = scan.shape[-2:]
+    spacing = (scan.spacing_mm[0], scan.spacing_mm[1] * y / shape[0], scan.spacing_mm[2] * x / shape[1])
+
+    def where(frame: int | None) -> Tensor:
+        found = [] if frame is None else (index == frame).nonzero().flatten().tolist()
+        return torch.tensor([found[0] if found else -1])
+
+    query = Query(frames=None if frames is None else index.unsqueeze(0))
+    return Targets(labels.unsqueeze(0), None, query, torch.tensor([spacing]), where(scan.ed), where(scan.es))
+
+
+def labelled_frames(scan: Scan) -> Tensor:
+    """Indices (f,) of the frames in which somebody annotated something."""
+    assert scan.labels is not None
+    return (scan.labels != IGNORE).any(dim=-1).any(dim=-1).any(dim=0).nonzero().flatten()
+
+
+def draw_frames(scan: Scan, n: int, draw: torch.Generator) -> Tensor:
+    """`n` labelled frames at random, repeated when there are fewer."""
+    frames = labelled_frames(scan)
+    order = torch.randperm(len(frames), generator=draw)
+    return frames[order.repeat(-(-n // len(frames)))[:n]]
+
+
+def draw_points(labels: Tensor, n: int, draw: torch.Generator) -> Tensor:
+    """`n` flat positions (n,) in labels (f, y, x), half of them on the foreground where there is one."""
+    flat = labels.flatten()
+    inside = (flat > 0).nonzero().flatten()
+    anywhere = torch.randint(len(flat), (n,), generator=draw)
+    if len(inside) == 0:
+        return anywhere
+    anywhere[: n // 2] = inside[torch.randint(len(inside), (n // 2,), generator=draw)]
+    return anywhere
+
+
+def stack_targets(items: Sequence[Targets]) -> Targets:
+    """Join targets of equal grid along b."""
+
+    def joined(parts: list) -> Tensor | None:
+        return None if any(p is None for p in parts) else torch.cat(parts)
+
+    query = Query(joined([t.query.frames for t in items]), None, joined([t.query.points for t in items]))
+    labels = torch.cat([t.labels for t in items])
+    return Targets(
+        labels, None, query, *(joined([getattr(t, n) for t in items]) for n in ("spacing_mm", "ed", "es"))
+    )
+
+
+@dataclass(frozen=True)
+class TrainingBatches:
+    """`batches(step)` -> Batch: random cases, masks, accelerations, phases and noise of one training step.
+
+    `read(case) -> Scan`; `frames` queried frames per case (None: all); `points` queried points per case
+    (None: dense); `augment(scan, generator) -> Scan` is applied before simulation. `frame_counts`: cines are
+    brought to one of these lengths, drawn per step, so that cases of any length share a batch.
+    """
+
+    cases: Sequence[str]
+    read: Read
+    acquisition: Acquisition
+    batch_size: int = 8
+    frames: int | None = 3
+    points: int | None = None
+    seed: int = 0
+    augment: Callable[[Scan, torch.Generator], Scan] | None = None
+    frame_counts: tuple[int, ...] | None = None
+
+    def __call__(self, step: int) -> Batch:
+        draw = generator("batch", self.seed, step)
+        names = [pick(self.cases, draw) for _ in range(self.batch_size)]
+        n_frames = None if self.frame_counts is None else pick(self.frame_counts, draw)
+        items = [self._case(name, (self.seed, step, i), draw, n_frames) for i, name in enumerate(names)]
+        measurement = Measurement.stack([m for m, _, _ in items])
+        return Batch(
+            tuple(names), measurement, stack_targets([t for _, t, _ in items]), tuple(r for _, _, r in items)
+        )
+
+    def _case(
+        self, name: str, words: Words, draw: torch.Generator, n_frames: int | None
+    ) -> tuple[Measurement, Targets, float]:
+        scan = self.read(name)
+        if n_frames is not None:
+            scan = resample_frames(scan, n_frames)
+        if self.augment is not None:
+            scan = self.augment(scan, draw)
+        scan = simulate(scan, self.acquisition, words)
+        acceleration = pick(self.acquisition.accelerations, draw)
+        mask = draw_scan_mask(scan, pick(self.acquisition.masks, draw), acceleration, words)
+        measurement = measure(scan, mask, self.acquisition.matrix)
+        frames = None if self.frames is None else draw_frames(scan, self.frames, draw)
+        assert measurement.image_shape is not None
+        targets = targets_of(scan, measurement.image_shape, frames)
+        if self.points is not None:
+            points = draw_points(targets.labels[0, 0], self.points, draw).unsqueeze(0)
+            targets = replace(targets, query=replace(targets.query, points=points))
+        return measurement, targets, acceleration
+
+
+def evaluation_batches(
+    cases: Sequence[str],
+    read: Read,
+    acquisition: Acquisition,
+    acceleration: float,
+    batch_size: int = 10,
+    mask: str | None = None,
+) -> Iterator[Batch]:
+    """All cases once at one acceleration; phase, noise and mask depend on (case, R) only."""
+    name = acquisition.masks[0] if mask is None else mask
+    for start in range(0, len(cases), batch_size):
+        group = [cases[i] for i in range(start, min(start + batch_size, len(cases)))]
+        measurements, targets = [], []
+        for case in group:
+            scan = simulate(read(case), acquisition, ("evaluation", case))  # type: ignore[operator]
+            lines = draw_scan_mask(scan, name, acceleration, ("evaluation", case, acceleration))
+            measurements.append(measure(scan, lines, acquisition.matrix))
+            shape = measurements[-1].image_shape
+            assert shape is not None
+            targets.append(targets_of(scan, shape))
+        yield Batch(
+            tuple(group),
+            Measurement.stack(measurements),
+            stack_targets(targets),
+            (acceleration,) * len(group),
+        )
+
+
+def cached(read: Read) -> Read:
+    """`read` that remembers what it read; for data sets small enough to keep in memory."""
+    memory: dict[str, Scan] = {}
+
+    def remember(case: str) -> Scan:
+        if case not in memory:
+            memory[case] = read(case)
+        return memory[case]
+
+    return remember

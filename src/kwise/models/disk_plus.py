@@ -1,0 +1,139 @@
+"""DiSK+: ours, the heart from a set of k-space samples, without an inverse FFT, a grid or an image inside.
+
+A Perceiver whose latents sit at positions of the field of view. They attend to the acquired samples (or
+readout lines) with a learned temporal kernel normalised by what was sampled, and each value is rotated by
+exp(i 2 pi k . r) on its way to the latent at r: a relative position encoding, the k-space analogue of rotary
+embeddings. This rotation is a Fourier prior, and `rotate=False` takes it out. Spectral profiles, kernel,
+self-attention and the coordinate decoder are learned.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from kwise.coordinates import axis_coords, gather_lines, gather_samples
+from kwise.models.answer import unfold_slices
+from kwise.nn.spectral import CoordinateDecoder, SpectralProfiles, TemporalKernel, cell_centres, rotation
+from kwise.nn.transformer import Transformer
+from kwise.types import Measurement, Prediction, Query, Samples
+
+
+class DiskPlus(nn.Module):
+    """Set of k-space samples -> class logits at any coordinate and frame.
+
+    `tokens` "lines" (all kx of one ky and frame; Cartesian) or "points" (anything, same maths, slower);
+    `n_positions` latents per axis; `n_profiles` spectral profiles per axis; `n_windows` temporal windows.
+    """
+
+    def __init__(
+        self,
+        n_classes: int = 4,
+        width: int = 96,
+        n_layers: int = 4,
+        n_heads: int = 4,
+        n_positions: int = 16,
+        n_profiles: int = 5,
+        n_windows: int = 3,
+        tokens: str = "lines",
+        rotate: bool = True,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if tokens not in ("lines", "points"):
+            raise ValueError(f"building disk_plus: got tokens={tokens!r}; wanted 'lines' or 'points'")
+        self.tokens, self.rotate, self.n_positions, self.n_profiles = tokens, rotate, n_positions, n_profiles
+        draw = torch.Generator().manual_seed(seed)
+        self.profiles_y = SpectralProfiles(n_profiles, 33, 32.0, n_positions / 2, draw)
+        self.profiles_x = SpectralProfiles(n_profiles, 33, 32.0, n_positions / 2, draw)
+        self.kernel = TemporalKernel(n_windows)
+        self.embed = nn.Linear(3 * n_windows * n_profiles**2 + 1, width)
+        self.place = nn.Parameter(0.02 * torch.randn(n_positions**2, width, generator=draw))
+        self.transformer = Transformer(width, n_layers, n_heads)
+        self.decoder = CoordinateDecoder(width, n_classes)
+
+    def forward(self, measurement: Measurement, query: Query | None = None) -> Prediction:
+        """Logits (b, k, z, f, y, x), or (b, k, z, q) at `query.points`."""
+        query = Query() if query is None else query
+        folded, ask = measurement.fold_slices(), query.repeat_slices(measurement.n_slices)
+        heads = self.read(folded, ask)
+        latents = self.transformer(self.embed(self.features(heads, folded)) + self.place)
+        logits = self.answer(latents, folded, ask)
+        return Prediction(logits=unfold_slices(logits, measurement.n_slices), latents=latents.flatten(1, 2))
+
+    def frame_times(self, measurement: Measurement, query: Query) -> Tensor:
+        """(b, f) queried frames in cycles."""
+        n = measurement.n_frames
+        times = axis_coords(n).to(measurement.kspace.device)
+        if query.frames is None:
+            return times.expand(measurement.kspace.shape[0], n)
+        return times[query.frames]
+
+    def read(self, measurement: Measurement, query: Query) -> Tensor:
+        """Cross-attention, samples -> (b, f, w, c, py, gy, px, gx) complex head outputs at the latents."""
+        if self.tokens == "lines":
+            samples = gather_lines(measurement)
+            left, right, cells, k, n_cells = self._lines(samples, measurement)
+        else:
+            samples = gather_samples(measurement)
+            left, right, cells, k, n_cells = self._points(samples, measurement)
+        times = samples.coords[..., 0 + 1]
+        weights = self.kernel(self.frame_times(measurement, query), times, k, cells, n_cells, samples.valid)
+        p, g = self.n_positions, self.n_profiles
+        c = measurement.kspace.shape[1]
+        rotated = left.transpose(1, 2)[:, None, None] * weights.unsqueeze(3)  # (b, f, w, py * gy, j)
+        heads = rotated @ right[:, None, None]  # (b, f, w, py * gy, c * px * gx)
+        return heads.unflatten(-1, (c, p, g)).unflatten(3, (p, g)).permute(0, 1, 2, 5, 3, 4, 6, 7)
+
+    def _axis(self, profiles: SpectralProfiles, k: Tensor) -> Tensor:
+        """(..., p * g): profile times rotation, for k (...) in cycles per field of view."""
+        heard = profiles(k)
+        positions = cell_centres(self.n_positions).to(k.device)
+        turned = rotation(k if self.rotate else torch.zeros_like(k), positions)
+        return (turned.unsqueeze(-1) * heard.unsqueeze(-2)).flatten(-2)
+
+    def _lines(
+        self, samples: Samples, measurement: Measurement
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, int]:
+        b, c, _, _, ny, nx = measurement.kspace.shape
+        k_line = samples.coords[..., 2] * ny
+        readout = self._axis(self.profiles_x, axis_coords(nx).to(k_line.device) * nx)  # (u, px * gx)
+        lines = samples.values.unflatten(-1, (c, nx)) @ readout
+        cells = (k_line.round() + ny // 2).long()
+        return self._axis(self.profiles_y, k_line), lines.flatten(2), cells, k_line.abs() / ny, ny
+
+    def _points(
+        self, samples: Samples, measurement: Measurement
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, int]:
+        _, _, _, _, ny, nx = measurement.kspace.shape
+        k_y, k_x = samples.coords[..., 2] * ny, samples.coords[..., 3] * nx
+        right = samples.values.unsqueeze(-1) * self._axis(self.profiles_x, k_x).unsqueeze(2)
+        cells = ((k_y.round() + ny // 2) * nx + k_x.round() + nx // 2).long()
+        return self._axis(self.profiles_y, k_y), right.flatten(2), cells, k_y.abs() / ny, ny * nx
+
+    def features(self, heads: Tensor, measurement: Measurement) -> Tensor:
+        """Heads -> (b, f, py * px, features): real, imaginary and modulus relative to the latent's own low-
+        pass phase.
+        """
+        reference = heads[:, :, -1:, :, :, :1, :, :1]
+        power = reference.abs().square().sum(dim=3, keepdim=True)
+        level = power.sqrt().mean(dim=(4, 6), keepdim=True)
+        turned = (heads * reference.conj()).sum(dim=3, keepdim=True) * torch.rsqrt(power + 1e-2 * level**2)
+        loud = (heads.abs().square().sum(dim=3, keepdim=True) + 1e-4 * level**2).sqrt()
+        parts = torch.stack([turned.real, turned.imag, loud], dim=-1) / level.unsqueeze(-1)
+        # (b, f, w, 1, py, gy, px, gx, 3) -> (b, f, py * px, w * gy * gx * 3)
+        tokens = parts.squeeze(3).permute(0, 1, 3, 5, 2, 4, 6, 7).flatten(4).flatten(2, 3)
+        density = measurement.mask.flatten(1).float().mean(dim=1).log() / math.log(64)
+        return torch.cat([tokens, density[:, None, None, None].expand(*tokens.shape[:3], 1)], dim=-1)
+
+    def answer(self, latents: Tensor, measurement: Measurement, query: Query) -> Tensor:
+        """Latents (b, f, p, d) -> logits (b, k, f, y, x), or (b, k, q)."""
+        ny, nx = query.resolution or measurement.shape[-2:]
+        b, f = latents.shape[:2]
+        grid = latents.flatten(0, 1).unflatten(1, (self.n_positions, self.n_positions))
+        y, x = axis_coords(ny).to(latents.device), axis_coords(nx).to(latents.device)
+        logits = self.decoder(grid, y, x).unflatten(0, (b, f)).transpose(1, 2)
+        if query.points is None:
+            return logits
+        index = query.points.unsqueeze(1).expand(-1, logits.shape[1], -1)
+        return logits.flatten(2).gather(2, index)

@@ -1,0 +1,94 @@
+"""Harmonic U-Net: ours, the best model of any kind for Cartesian cine.
+
+Every ky line is a periodic signal of time, sampled here and there. A Bayesian harmonic regression with
+learned prior spectra gives its best linear estimate at every frame: exact kriging instead of a kernel mean,
+so wide sharing does not blur what narrow sharing could have known. The inverse FFT of several such estimates,
+phase-referenced, and the amplitude of motion go to a U-Net with one head shared by all frames. Fourier prior:
+the inverse FFT. Learned: spectra and U-Net.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from kwise.coordinates import axis_coords
+from kwise.fourier import ifft2c
+from kwise.models.answer import EVERYTHING, finish_answer, query_frames, robust_scale
+from kwise.nn.conv import UNet, pad_to_multiple
+from kwise.nn.harmonics import HarmonicRegression, harmonic_basis
+from kwise.types import Measurement, Prediction, Query
+
+
+class HarmonicUNet(nn.Module):
+    """Harmonic view sharing -> images -> U-Net on 2 x 2 pixel blocks, for the queried frames alone."""
+
+    def __init__(
+        self,
+        *,
+        n_classes: int = 4,
+        channels: tuple[int, ...] = (64, 96, 128),
+        n_banks: int = 3,
+        n_harmonics: int = 5,
+        block: int = 2,
+    ) -> None:
+        super().__init__()
+        self.block = block
+        self.regression = HarmonicRegression(n_banks, n_harmonics)
+        inputs = 2 * n_banks + 5
+        self.net = UNet(inputs * block**2, n_classes * block**2, channels)
+
+    def forward(self, measurement: Measurement, query: Query = EVERYTHING) -> Prediction:
+        """Class logits (b, k, z, f, y, x), or (b, k, z, q) at queried points."""
+        folded, asked = measurement.fold_slices(), query.repeat_slices(measurement.n_slices)
+        frames = query_frames(asked, folded.kspace.shape[0], measurement.n_frames, folded.kspace.device)
+        logits = self.segment(self.images(folded, frames).flatten(0, 1))
+        return Prediction(
+            finish_answer(logits.unflatten(0, frames.shape).transpose(1, 2), measurement, query)
+        )
+
+    def segment(self, images: Tensor) -> Tensor:
+        """Images (n, channel, y, x) -> logits (n, k, y, x)."""
+        size = images.shape[-2:]
+        blocks = functional.pixel_unshuffle(pad_to_multiple(images, self.block), self.block)
+        return functional.pixel_shuffle(self.net(blocks), self.block)[..., : size[0], : size[1]]
+
+    def images(self, measurement: Measurement, frames: Tensor) -> Tensor:
+        """What the U-Net sees of the queried frames (b, f): (b, f, channel, y, x), one slice."""
+        coefficients = self.coefficients(measurement)  # (b, h, m, c, y, x)
+        n = (coefficients.shape[2] - 1) // 2
+        phases = harmonic_basis(frames / measurement.n_frames, max(n, 2)).to(coefficients.dtype)  # (b, f, m)
+        banks = torch.einsum("bfm,bhmcyx->bfhcyx", phases[..., : 2 * n + 1], coefficients)
+        moving = coefficients[
+            :, 0
+        ]  # the most mobile bank; its first two harmonics relative to the queried frame
+        pairs = functional.pad(moving, (0, 0) * 3 + (0, max(0, 4 - 2 * n)))[:, 1:5].unflatten(1, (2, 2))
+        now = phases[:, :, 1:5].unflatten(2, (2, 2))
+        in_phase = torch.einsum("bfnp,bnpcyx->bfncyx", now, pairs)
+        ahead = torch.stack([now[..., 1], -now[..., 0]], dim=-1)
+        quadrature = torch.einsum("bfnp,bnpcyx->bfncyx", ahead, pairs)
+        motion = moving[:, 1:].abs().square().sum(dim=(1, 2)).sqrt()
+        mean = coefficients[:, -1, 0]  # (b, c, y, x)
+        signed = torch.cat([banks, in_phase, quadrature], dim=2)
+        level = mean.abs().square().sum(dim=1).mean(dim=(-2, -1)).sqrt()[:, None, None, None, None] + 1e-12
+        real = referenced(signed, mean) / level
+        modulus = (banks.abs().square().sum(dim=3) + 1e-12).sqrt() / level
+        energy = motion[:, None, None].expand(-1, frames.shape[1], -1, -1, -1) / level
+        return torch.cat([real, modulus, energy], dim=2)
+
+    def coefficients(self, measurement: Measurement) -> Tensor:
+        """Images of the harmonic coefficients (b, h, m, c, y, x)."""
+        kspace = measurement.kspace[:, :, 0] / robust_scale(measurement).squeeze(2)  # (b, c, t, ky, kx)
+        b, c, t, ny, nx = kspace.shape
+        values = kspace.permute(0, 2, 3, 1, 4).reshape(b, t, ny, c * nx)
+        rows = axis_coords(ny).to(kspace.device)
+        fitted = self.regression(values, measurement.mask[:, 0].any(dim=-1), rows)  # (b, h, ky, m, c * kx)
+        return ifft2c(fitted.unflatten(-1, (c, nx)).permute(0, 1, 3, 4, 2, 5))
+
+
+def referenced(images: Tensor, mean: Tensor) -> Tensor:
+    """Real part of images (b, f, h, c, y, x) relative to the phase of the time mean (b, c, y, x), coils
+    combined.
+    """
+    power = mean.abs().square().sum(dim=1, keepdim=True)
+    weights = mean.conj() * torch.rsqrt(power + 1e-2 * power.mean(dim=(-2, -1), keepdim=True) + 1e-12)
+    return (images * weights[:, None, None]).sum(dim=3).real

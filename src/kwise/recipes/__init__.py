@@ -1,0 +1,20 @@
+"""Recipes by name: one function is one row or cell of a table."""
+
+import difflib
+from collections.abc import Callable
+
+from kwise.recipes.acdc import acdc_recipes
+from kwise.recipes.disk import disk_recipes
+from kwise.recipes.recipe import Recipe
+
+__all__ = ["RECIPES", "Recipe", "recipe"]
+
+RECIPES: dict[str, Callable[[], Recipe]] = {**disk_recipes(), **acdc_recipes()}
+
+
+def recipe(name: str) -> Recipe:
+    """The recipe of that name; ValueError with the nearest names where there is none."""
+    if name not in RECIPES:
+        near = difflib.get_close_matches(name, RECIPES, n=3, cutoff=0.3) or list(RECIPES)[:3]
+        raise ValueError(f"choosing a recipe: got {name!r}; wanted one like {', '.join(near)}")
+    return RECIPES[name]()

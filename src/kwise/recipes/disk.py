@@ -1,0 +1,131 @@
+"""DiSK's table (arXiv 2511.03762, Table 1) at the paper's scale and at a scale for two CPU cores.
+
+Small scale: 64 x 64 x 12 phantom hearts, one model for R = 4..64, about the same CPU time for every model.
+Paper scale: 80 x 80 x 50, one model per R, batch 1, Adam 1e-4.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+
+from kwise.data.loader import Acquisition
+from kwise.recipes.recipe import Recipe
+from kwise.tasks.segmentation import Segmentation
+from kwise.training import Stage
+
+ACCELERATIONS = (4.0, 8.0, 16.0, 32.0, 64.0)
+# Table 1: mean and sd over 100 test subjects of the (soft) Dice, by model, for R = 4, 8, 16, 32, 64.
+PUBLISHED: dict[str, dict[float, tuple[float, float]]] = {
+    "disk": dict(zip(ACCELERATIONS, [(0.902, 0.089), (0.902, 0.089), (0.903, 0.085), (0.902, 0.086), (0.902, 0.085)])),
+    "syn_net": dict(zip(ACCELERATIONS, [(0.749, 0.260), (0.748, 0.258), (0.742, 0.264), (0.723, 0.287), (0.733, 0.261)])),
+    "li_net": dict(zip(ACCELERATIONS, [(0.805, 0.198), (0.809, 0.192), (0.800, 0.197), (0.752, 0.242), (0.799, 0.190)])),
+}  # fmt: skip
+EVERY_R = Acquisition(accelerations=ACCELERATIONS)
+
+
+def _small(
+    model: str, steps: int, learning_rate: float, options: Mapping[str, object] | None = None
+) -> Recipe:
+    """One model for every R; `steps` are chosen for about the same core-seconds on one machine."""
+    stage = Stage(
+        steps=steps, learning_rate=learning_rate, save_every=100, validate_every=max(1, steps // 10)
+    )
+    return Recipe(f"{model}_small", model, options=options or {}, acquisition=EVERY_R, stages=(stage,))
+
+
+def harmonic_unet_small() -> Recipe:
+    """Ours, with an inverse FFT."""
+    return _small("harmonic_unet", 1500, 2e-3)
+
+
+def disk_plus_small() -> Recipe:
+    """Ours, without an inverse FFT."""
+    return _small("disk_plus", 1500, 2e-3, {"n_positions": 8, "n_profiles": 8, "width": 128, "n_layers": 3})
+
+
+def syn_net_shared_small() -> Recipe:
+    """The strongest rival: a U-Net behind a learned view sharing."""
+    return _small("syn_net_shared", 1500, 2e-3)
+
+
+def syn_net_small() -> Recipe:
+    """Syn-Net on the magnitudes of 12 rolled frames, one head for all frames."""
+    return _small("syn_net", 1500, 2e-3, {"frames_as": "rolled"})
+
+
+def nnunet_style_small() -> Recipe:
+    """The upper bound: fully sampled frames."""
+    recipe = _small("nnunet_style", 700, 2e-3, {"channels": (16, 32, 64, 128)})
+    return replace(recipe, fully_sampled=True)
+
+
+def li_net_small() -> Recipe:
+    """Three steps: autoencoder of labels, predictor of its latents, both."""
+    recipe = _small("li_net", 500, 2e-3)
+    names = ("autoencoder", "predictor", "joint")
+    return replace(recipe, stages=tuple(replace(recipe.stages[0], name=name) for name in names))
+
+
+def disk_small() -> Recipe:
+    """DiSK as published, on the small phantom; points instead of all queries, or two cores see nothing of it."""
+    recipe = _small("disk", 900, 3e-4)
+    stage = replace(recipe.stages[0], schedule="constant", weight_decay=0.0)
+    return replace(recipe, stages=(stage,), batch_size=4, points=1024)
+
+
+def mean_shape_small() -> Recipe:
+    """The floor: label frequencies of 4,000 training hearts."""
+    recipe = _small("mean_shape", 250, 1e-3)
+    return replace(recipe, batch_size=16, frames=None)
+
+
+def disk_small_at(acceleration: float) -> Recipe:
+    """DiSK on the small phantom at one R, as the paper trains it."""
+    recipe = disk_small()
+    acquisition = replace(recipe.acquisition, accelerations=(acceleration,))
+    return replace(recipe, name=f"disk_r{acceleration:g}_small", acquisition=acquisition)
+
+
+def disk_paper(acceleration: float) -> Recipe:
+    """DiSK at the paper's scale: 80 x 80 x 50, all points in 16k pieces, the published loss and weight
+    penalty.
+    """
+    stage = Stage(
+        steps=500_000, learning_rate=1e-4, warmup=0, schedule="constant", weight_decay=0.0, clip=0.0,
+        save_every=1000, validate_every=2000,
+    )  # fmt: skip
+    return Recipe(
+        f"disk_r{acceleration:g}",
+        "disk",
+        n_frames=50,
+        shape=(80, 80),
+        options={"weight_penalty": 1e-5},
+        acquisition=Acquisition(accelerations=(acceleration,), phase="paper", snr=None, matrix=(80, 80)),
+        task=Segmentation(variant="disk"),
+        stages=(stage,),
+        batch_size=1,
+        frames=None,
+        points=16_384,
+        published={acceleration: PUBLISHED["disk"][acceleration]},
+    )
+
+
+SMALL: tuple[Callable[[], Recipe], ...] = (
+    harmonic_unet_small,
+    disk_plus_small,
+    syn_net_shared_small,
+    syn_net_small,
+    li_net_small,
+    disk_small,
+    nnunet_style_small,
+    mean_shape_small,
+)
+
+
+def disk_recipes() -> Mapping[str, Callable[[], Recipe]]:
+    """All recipes of this table by name."""
+    found: dict[str, Callable[[], Recipe]] = {make.__name__: make for make in SMALL}
+    for rate in ACCELERATIONS:
+        found[f"disk_r{rate:g}"] = partial(disk_paper, rate)
+        found[f"disk_r{rate:g}_small"] = partial(disk_small_at, rate)
+    return found

@@ -1,0 +1,125 @@
+"""DiSK's table: every model, floor and control trained, scored and printed.
+
+Scores stand in results/<table>/<row>/seed<k>/; weights in runs/<recipe>-seed<k>/checkpoint.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from kwise.data import dataset
+from kwise.recipes import RECIPES
+from kwise.recipes.acdc import ACCELERATIONS as ACDC_ACCELERATIONS
+from kwise.recipes.disk import ACCELERATIONS, PUBLISHED, SMALL
+from kwise.recipes.recipe import Recipe
+from kwise.recipes.run import source, train_recipe
+from kwise.recipes.scoring import evaluate_checkpoint
+from kwise.report.results import read_results
+from kwise.report.table import (
+    QUANTITIES,
+    agreement_table,
+    difference_table,
+    frame_table,
+    score_table,
+    to_text,
+)
+
+HEADLINES = ("harmonic_unet", "disk_plus", "syn_net_shared")  # three seeds each
+CONTROLLED = ("harmonic_unet", "disk_plus")  # models whose controls are rows of the table
+REFERENCE = "syn_net_shared"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row: a trained recipe, and how it is scored."""
+
+    name: str
+    recipe: Recipe
+    control: str | None = None
+    true_centre: bool = False
+
+    @property
+    def run(self) -> str:
+        return f"{self.recipe.name}-seed{self.recipe.seed}"
+
+    @property
+    def place(self) -> Path:
+        return Path(self.name) / f"seed{self.recipe.seed}"
+
+
+def rows(scale: str) -> Iterator[Row]:
+    """All rows of a scale: "small" (phantom), "acdc" (real hearts), "paper" (DiSK at its own size)."""
+    if scale == "paper":
+        for rate in ACCELERATIONS:
+            yield Row("disk", RECIPES[f"disk_r{rate:g}"]())
+        return
+    if scale not in ("small", "acdc"):
+        raise ValueError(f"choosing a scale: got {scale!r}; wanted small, acdc or paper")
+    for make in SMALL:
+        start = make()
+        recipe = start
+        if scale == "acdc" and start.model != "mean_shape":
+            recipe = RECIPES[start.name.replace("_small", "_acdc")]()
+        if scale == "acdc" and start.model == "mean_shape":
+            continue
+        for seed in range(3 if start.model in HEADLINES and scale == "small" else 1):
+            yield from _variants(replace(recipe, seed=seed))
+
+
+def _variants(recipe: Recipe) -> Iterator[Row]:
+    yield Row(recipe.model, recipe)
+    if recipe.model == "mean_shape":
+        yield Row("mean_shape_true_centre", recipe, true_centre=True)
+    if recipe.model in CONTROLLED and recipe.seed == 0:
+        for control in ("shuffled_kspace", "centre_only"):
+            yield Row(f"{recipe.model}_{control}", recipe, control=control)
+
+
+def regenerate(scale: str, results: Path, runs: Path = Path("runs"), only: str | None = None) -> None:
+    """Train what is not trained yet, score what is not scored yet; `only` names one recipe."""
+    for row in rows(scale):
+        scored = results / f"disk_{scale}" / row.place
+        if (only is not None and row.recipe.name != only) or (scored / "scores.csv").exists():
+            continue
+        folder = runs / row.run
+        checkpoint = folder / "checkpoint"
+        if not checkpoint.exists():
+            checkpoint = train_recipe(row.recipe, folder)
+        _score(row, checkpoint, scored, scale)
+
+
+def _score(row: Row, checkpoint: Path, folder: Path, scale: str) -> None:
+    real = scale == "acdc"
+    rates = ACDC_ACCELERATIONS if real else row.recipe.acquisition.accelerations
+    evaluate_checkpoint(
+        checkpoint,
+        folder,
+        rates,
+        data=dataset("acdc") if real else source(row.recipe),
+        acquisition=row.recipe.acquisition,
+        split="val" if real else "test",
+        n=None if real else 100,
+        control=row.control,
+        true_centre=row.true_centre,
+        fully_sampled=row.recipe.fully_sampled,
+    )
+
+
+def table(scale: str, results: Path = Path("results"), *, rerun: bool = False) -> str:
+    """The whole table as text: Dice, soft Dice beside the published rows, differences, areas, and Dice per
+    frame at R = 8.
+    """
+    if rerun:
+        regenerate(scale, results)
+    folder = results / f"disk_{scale}"
+    scores = read_results(folder)
+    order = list(dict.fromkeys(row.name for row in rows(scale)))
+    parts = [
+        score_table(scores, "dice_foreground", order=order),
+        score_table(scores, "soft_foreground", order=order, published=PUBLISHED),
+        score_table(scores, "hd_foreground_px", order=order),
+    ]
+    parts += [difference_table(scores, model, order=order) for model in HEADLINES if model in scores]
+    parts += [agreement_table(scores, quantity, order=order) for quantity in QUANTITIES]
+    parts.append(frame_table(read_results(folder, "frames"), 8.0, order=order))
+    return "\n".join(to_text(part) for part in parts)

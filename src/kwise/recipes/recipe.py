@@ -1,0 +1,40 @@
+"""A recipe: everything that makes one trained model, as one frozen value."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from kwise.data.loader import Acquisition
+from kwise.tasks.segmentation import Segmentation
+from kwise.training import Stage
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One row of a table: data set, acquisition, model, loss and training stages, and the published number
+    beside it.
+
+    `options` are the model's constructor keywords. `frames` and `points` are what a training step asks of a
+    case (None: everything). `frame_counts` brings cines of any length to one of these. `fully_sampled` hides
+    the undersampling from the model: the upper bound. `init_from` names a checkpoint folder to start from.
+    `published` maps R to (mean, sd) of soft Dice.
+    """
+
+    name: str
+    model: str
+    dataset: str = "heart"
+    n_frames: int = 12
+    shape: tuple[int, int] = (64, 64)
+    options: Mapping[str, object] = field(default_factory=dict)
+    acquisition: Acquisition = field(default_factory=Acquisition)
+    task: Segmentation = field(default_factory=Segmentation)
+    stages: tuple[Stage, ...] = (Stage(),)
+    batch_size: int = 8
+    frames: int | None = 3
+    points: int | None = None
+    augment: str = "none"
+    frame_counts: tuple[int, ...] | None = None
+    fully_sampled: bool = False
+    init_from: str | None = None
+    seed: int = 0
+    n_validation: int = 20
+    published: Mapping[float, tuple[float, float]] = field(default_factory=dict)

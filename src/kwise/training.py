@@ -1,0 +1,207 @@
+"""The training loop: handed a model, a function step -> Batch and a loss; resumable to the bit, on 1..n
+devices.
+
+Lightning Fabric moves things to devices; everything else is these few functions. A run folder holds
+`state.pt` (model, optimiser, step; written atomically), `log.jsonl` and, at the end, what the caller saves.
+"""
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kwise.types import Batch
+
+Batches = Callable[[int], Batch]
+Loss = Callable[[nn.Module, Batch], Tensor]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stretch of training with one optimiser; `schedule` is "cosine" (to zero) or "constant", after a
+    linear warm-up.
+    """
+
+    name: str = "train"
+    steps: int = 4000
+    learning_rate: float = 1e-3
+    warmup: int = 100
+    schedule: str = "cosine"
+    weight_decay: float = 1e-2
+    clip: float = 1.0
+    save_every: int = 500
+    validate_every: int = 0
+    precision: str = "32-true"
+    devices: int = 1
+
+
+def learning_rate(stage: Stage, step: int) -> float:
+    """The learning rate of a step."""
+    if step < stage.warmup:
+        return stage.learning_rate * (step + 1) / stage.warmup
+    if stage.schedule == "constant":
+        return stage.learning_rate
+    if stage.schedule != "cosine":
+        raise ValueError(
+            f"scheduling the learning rate: got {stage.schedule!r}; wanted 'cosine' or 'constant'"
+        )
+    done = (step - stage.warmup) / max(1, stage.steps - stage.warmup)
+    return 0.5 * stage.learning_rate * (1 + math.cos(math.pi * done))
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Run `write(temporary)` and move the result to `path`; on any failure nothing half-written is left."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        write(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def train(
+    model: nn.Module,
+    batches: Batches,
+    loss: Loss,
+    stage: Stage,
+    folder: Path,
+    *,
+    validate: Callable[[nn.Module], float] | None = None,
+    progress: bool = True,
+) -> nn.Module:
+    """Train `model` in place and return it; continues from `folder/<stage>.state.pt` when that is there.
+
+    `validate(model) -> score` (higher is better) runs every `validate_every` steps: the best weights are the
+    ones kept.
+    """
+    from lightning_fabric import Fabric  # takes seconds to import
+
+    fabric = Fabric(accelerator="auto", devices=stage.devices, precision=stage.precision)  # type: ignore[arg-type]
+    if stage.devices > 1:
+        fabric.launch()
+    folder.mkdir(parents=True, exist_ok=True)
+    run = _Run(fabric, model, stage, folder)
+    run.resume()
+    with _Progress(stage, run.step, progress and fabric.is_global_zero) as bar:
+        while run.step < stage.steps:
+            value = run.train_step(batches, loss)
+            bar.update(run.step, value)
+            if stage.validate_every and validate and run.step % stage.validate_every == 0:
+                run.keep_best(validate(model), model)
+            if run.step % stage.save_every == 0 or run.step == stage.steps:
+                run.save(value)
+    run.restore_best()
+    return model
+
+
+class _Run:
+    """State of one training stage: what has to survive a kill."""
+
+    def __init__(self, fabric: Any, model: nn.Module, stage: Stage, folder: Path) -> None:
+        self.fabric, self.stage, self.folder = fabric, stage, folder
+        optimizer = torch.optim.AdamW(
+            model.parameters(), lr=stage.learning_rate, weight_decay=stage.weight_decay
+        )
+        self.bare = model
+        self.model, self.optimizer = fabric.setup(model, optimizer)
+        self.step, self.best, self.seconds = 0, -math.inf, 0.0
+        self.best_weights: dict[str, Tensor] | None = None
+
+    @property
+    def path(self) -> Path:
+        return self.folder / f"{self.stage.name}.state.pt"
+
+    def train_step(self, batches: Batches, loss: Loss) -> float:
+        started = time.perf_counter()
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.stage, self.step)
+        batch = batches(self.step * self.fabric.world_size + self.fabric.global_rank)
+        device = self.fabric.device
+        if device.type != "cpu":
+            batch = Batch(
+                batch.cases, batch.measurement.to(device), batch.targets.to(device), batch.accelerations
+            )
+        self.model.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        value = loss(self.model, batch)
+        if not bool(torch.isfinite(value)):
+            raise ValueError(f"training step {self.step}: got loss {float(value)}; wanted a finite number")
+        self.fabric.backward(value)
+        if self.stage.clip:
+            self.fabric.clip_gradients(self.model, self.optimizer, max_norm=self.stage.clip)
+        self.optimizer.step()
+        self.step += 1
+        self.seconds += time.perf_counter() - started
+        return float(value)
+
+    def keep_best(self, score: float, model: nn.Module) -> None:
+        self._log({"step": self.step, "validation": score, "seconds": round(self.seconds, 2)})
+        if score > self.best:
+            self.best = score
+            self.best_weights = {name: x.detach().clone() for name, x in model.state_dict().items()}
+
+    def restore_best(self) -> None:
+        if self.best_weights is not None:
+            self.bare.load_state_dict(self.best_weights)
+
+    def save(self, value: float) -> None:
+        self._log({"step": self.step, "loss": value, "seconds": round(self.seconds, 2)})
+        if not self.fabric.is_global_zero:
+            return
+        state = {
+            "model": self.bare.state_dict(),
+            "optimizer": self.optimizer.optimizer.state_dict(),
+            "best_weights": self.best_weights,
+            "step": self.step,
+            "best": self.best,
+            "seconds": self.seconds,
+        }
+        write_atomically(self.path, lambda path: torch.save(state, path))
+
+    def resume(self) -> None:
+        if not self.path.exists():
+            return
+        state = torch.load(self.path, weights_only=True, map_location="cpu")
+        try:
+            self.bare.load_state_dict(state["model"])
+        except RuntimeError as error:
+            raise ValueError(
+                f"resuming from {self.path}: got the state of another model; wanted {type(self.bare).__name__}"
+            ) from error
+        self.optimizer.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.best, self.seconds = state["step"], state["best"], state["seconds"]
+        self.best_weights = state["best_weights"]
+
+    def _log(self, row: dict[str, object]) -> None:
+        if self.fabric.is_global_zero:
+            with (self.folder / "log.jsonl").open("a") as file:
+                file.write(json.dumps({"stage": self.stage.name, **row}) + "\n")
+
+
+class _Progress:
+    """A rich progress bar with the time left; silent off a terminal."""
+
+    def __init__(self, stage: Stage, step: int, wanted: bool) -> None:
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+        self.bar = Progress(*columns, disable=not wanted)
+        self.bar.disable = not wanted or not self.bar.console.is_terminal
+        self.task = self.bar.add_task(stage.name, total=stage.steps, completed=step)
+
+    def __enter__(self) -> "_Progress":
+        self.bar.start()
+        return self
+
+    def update(self, step: int, value: float) -> None:
+        self.bar.update(self.task, completed=step, description=f"loss {value:.3f}")
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
