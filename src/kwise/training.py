@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kwise.nn.muon import Muon, split_parameters
 from kwise.types import Batch
 
 Batches = Callable[[int], Batch]
@@ -32,6 +33,7 @@ class Stage:
     name: str = "train"
     steps: int = 4000
     learning_rate: float = 1e-3
+    matrix_rate: float = 0.0
     warmup: int = 100
     schedule: str = "cosine"
     weight_decay: float = 1e-2
@@ -42,18 +44,27 @@ class Stage:
     devices: int = 1
 
 
-def learning_rate(stage: Stage, step: int) -> float:
-    """The learning rate of a step."""
+def schedule(stage: Stage, step: int) -> float:
+    """The share of the full learning rate at a step."""
     if step < stage.warmup:
-        return stage.learning_rate * (step + 1) / stage.warmup
+        return (step + 1) / stage.warmup
     if stage.schedule == "constant":
-        return stage.learning_rate
+        return 1.0
     if stage.schedule != "cosine":
-        raise ValueError(
-            f"scheduling the learning rate: got {stage.schedule!r}; wanted 'cosine' or 'constant'"
-        )
+        raise ValueError(f"scheduling {stage.name}: got {stage.schedule!r}; wanted 'cosine' or 'constant'")
     done = (step - stage.warmup) / max(1, stage.steps - stage.warmup)
-    return 0.5 * stage.learning_rate * (1 + math.cos(math.pi * done))
+    return 0.5 * (1 + math.cos(math.pi * done))
+
+
+def optimizers(model: nn.Module, stage: Stage) -> list[torch.optim.Optimizer]:
+    """AdamW, and Muon for the matrices where the stage asks for it."""
+    matrices, rest = split_parameters(model) if stage.matrix_rate else ([], list(model.parameters()))
+    made: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(rest, lr=stage.learning_rate, weight_decay=stage.weight_decay)
+    ]
+    if matrices:
+        made.append(Muon(matrices, lr=stage.matrix_rate, weight_decay=stage.weight_decay))
+    return made
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -106,11 +117,11 @@ class _Run:
 
     def __init__(self, fabric: Any, model: nn.Module, stage: Stage, folder: Path) -> None:
         self.fabric, self.stage, self.folder = fabric, stage, folder
-        optimizer = torch.optim.AdamW(
-            model.parameters(), lr=stage.learning_rate, weight_decay=stage.weight_decay
-        )
         self.bare = model
-        self.model, self.optimizer = fabric.setup(model, optimizer)
+        self.model, *self.optimizers = fabric.setup(model, *optimizers(model, stage))
+        if hasattr(model, "stage_loss"):
+            self.model.mark_forward_method("stage_loss")
+        self.full_rates = [optimizer.param_groups[0]["lr"] for optimizer in self.optimizers]
         self.step, self.best, self.seconds = 0, -math.inf, 0.0
         self.best_weights: dict[str, Tensor] | None = None
 
@@ -119,9 +130,10 @@ class _Run:
         return self.folder / f"{self.stage.name}.state.pt"
 
     def train_step(self, batches: Batches, loss: Loss) -> float:
-        started = time.perf_counter()
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.stage, self.step)
+        started = time.process_time()
+        share = schedule(self.stage, self.step)
+        for optimizer, rate in zip(self.optimizers, self.full_rates):
+            optimizer.param_groups[0]["lr"] = share * rate
         batch = batches(self.step * self.fabric.world_size + self.fabric.global_rank)
         device = self.fabric.device
         if device.type != "cpu":
@@ -129,20 +141,21 @@ class _Run:
                 batch.cases, batch.measurement.to(device), batch.targets.to(device), batch.accelerations
             )
         self.model.train()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.model.zero_grad(set_to_none=True)
         value = loss(self.model, batch)
         if not bool(torch.isfinite(value)):
             raise ValueError(f"training step {self.step}: got loss {float(value)}; wanted a finite number")
         self.fabric.backward(value)
-        if self.stage.clip:
-            self.fabric.clip_gradients(self.model, self.optimizer, max_norm=self.stage.clip)
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            if self.stage.clip:
+                self.fabric.clip_gradients(self.model, optimizer, max_norm=self.stage.clip)
+            optimizer.step()
         self.step += 1
-        self.seconds += time.perf_counter() - started
+        self.seconds += time.process_time() - started
         return float(value)
 
     def keep_best(self, score: float, model: nn.Module) -> None:
-        self._log({"step": self.step, "validation": score, "seconds": round(self.seconds, 2)})
+        self._log({"step": self.step, "validation": score, "core_seconds": round(self.seconds, 2)})
         if score > self.best:
             self.best = score
             self.best_weights = {name: x.detach().clone() for name, x in model.state_dict().items()}
@@ -152,12 +165,12 @@ class _Run:
             self.bare.load_state_dict(self.best_weights)
 
     def save(self, value: float) -> None:
-        self._log({"step": self.step, "loss": value, "seconds": round(self.seconds, 2)})
+        self._log({"step": self.step, "loss": value, "core_seconds": round(self.seconds, 2)})
         if not self.fabric.is_global_zero:
             return
         state = {
             "model": self.bare.state_dict(),
-            "optimizer": self.optimizer.optimizer.state_dict(),
+            "optimizers": [optimizer.optimizer.state_dict() for optimizer in self.optimizers],
             "best_weights": self.best_weights,
             "step": self.step,
             "best": self.best,
@@ -171,11 +184,13 @@ class _Run:
         state = torch.load(self.path, weights_only=True, map_location="cpu")
         try:
             self.bare.load_state_dict(state["model"])
-        except RuntimeError as error:
+            for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
+                optimizer.optimizer.load_state_dict(kept)
+        except (RuntimeError, ValueError) as error:
             raise ValueError(
-                f"resuming from {self.path}: got the state of another model; wanted {type(self.bare).__name__}"
+                f"resuming from {self.path}: got the state of another run; wanted one of this "
+                f"{type(self.bare).__name__} and its optimisers"
             ) from error
-        self.optimizer.optimizer.load_state_dict(state["optimizer"])
         self.step, self.best, self.seconds = state["step"], state["best"], state["seconds"]
         self.best_weights = state["best_weights"]
 

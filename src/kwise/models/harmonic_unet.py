@@ -26,7 +26,7 @@ class HarmonicUNet(nn.Module):
         self,
         *,
         n_classes: int = 4,
-        channels: tuple[int, ...] = (64, 96, 128),
+        channels: tuple[int, ...] = (32, 64, 96, 128),
         n_banks: int = 3,
         n_harmonics: int = 5,
         block: int = 2,

@@ -23,60 +23,62 @@ PUBLISHED: dict[str, dict[float, tuple[float, float]]] = {
 EVERY_R = Acquisition(accelerations=ACCELERATIONS)
 
 
-def _small(
-    model: str, steps: int, learning_rate: float, options: Mapping[str, object] | None = None
-) -> Recipe:
-    """One model for every R; `steps` are chosen for about the same core-seconds on one machine."""
+def _small(model: str, steps: int, options: Mapping[str, object] | None = None) -> Recipe:
+    """One model for every R; `steps` give every model about the same core-seconds on one machine."""
     stage = Stage(
-        steps=steps, learning_rate=learning_rate, save_every=100, validate_every=max(1, steps // 10)
+        steps=steps, learning_rate=3e-3, matrix_rate=0.02, save_every=100, validate_every=max(1, steps // 12)
     )
-    return Recipe(f"{model}_small", model, options=options or {}, acquisition=EVERY_R, stages=(stage,))
+    return Recipe(
+        f"{model}_small",
+        model,
+        options=options or {},
+        acquisition=EVERY_R,
+        stages=(stage,),
+        batch_size=4,
+        frames=2,
+    )
 
 
 def harmonic_unet_small() -> Recipe:
     """Ours, with an inverse FFT."""
-    return _small("harmonic_unet", 1500, 2e-3)
+    return _small("harmonic_unet", 6000)
 
 
 def disk_plus_small() -> Recipe:
     """Ours, without an inverse FFT."""
-    return _small("disk_plus", 1500, 2e-3, {"n_positions": 8, "n_profiles": 8, "width": 128, "n_layers": 3})
+    return _small("disk_plus", 7000)
 
 
 def syn_net_shared_small() -> Recipe:
     """The strongest rival: a U-Net behind a learned view sharing."""
-    return _small("syn_net_shared", 1500, 2e-3)
+    return _small("syn_net_shared", 7000)
 
 
 def syn_net_small() -> Recipe:
     """Syn-Net on the magnitudes of 12 rolled frames, one head for all frames."""
-    return _small("syn_net", 1500, 2e-3, {"frames_as": "rolled"})
+    return _small("syn_net", 6000, {"frames_as": "rolled"})
 
 
 def nnunet_style_small() -> Recipe:
     """The upper bound: fully sampled frames."""
-    recipe = _small("nnunet_style", 700, 2e-3, {"channels": (16, 32, 64, 128)})
-    return replace(recipe, fully_sampled=True)
+    return replace(_small("nnunet_style", 3000), fully_sampled=True)
 
 
 def li_net_small() -> Recipe:
     """Three steps: autoencoder of labels, predictor of its latents, both."""
-    recipe = _small("li_net", 500, 2e-3)
+    recipe = _small("li_net", 2500)
     names = ("autoencoder", "predictor", "joint")
     return replace(recipe, stages=tuple(replace(recipe.stages[0], name=name) for name in names))
 
 
 def disk_small() -> Recipe:
-    """DiSK as published, on the small phantom; points instead of all queries, or two cores see nothing of it."""
-    recipe = _small("disk", 900, 3e-4)
-    stage = replace(recipe.stages[0], schedule="constant", weight_decay=0.0)
-    return replace(recipe, stages=(stage,), batch_size=4, points=1024)
+    """DiSK as published, on the small phantom; points instead of all queries, or two cores see little of it."""
+    return replace(_small("disk", 1500), points=1024)
 
 
 def mean_shape_small() -> Recipe:
     """The floor: label frequencies of 4,000 training hearts."""
-    recipe = _small("mean_shape", 250, 1e-3)
-    return replace(recipe, batch_size=16, frames=None)
+    return replace(_small("mean_shape", 250), batch_size=16, frames=None)
 
 
 def disk_small_at(acceleration: float) -> Recipe:
