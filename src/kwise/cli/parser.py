@@ -1,0 +1,253 @@
+"""Words of the command line -> the call they mean. Imports nothing heavy: `kwise --help` answers at once."""
+
+import argparse
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from kwise import __version__
+from kwise.cli.words import count, nearest, positive, positive_or_none, whole, word_of
+
+Run = Callable[[], None]
+SCALES = ("small", "acdc", "paper")
+SECTIONS = ("models", "masks", "datasets", "recipes", "phases")
+
+
+def parse(words: Sequence[str]) -> Run:
+    """What to run; ValueError in one line, with the nearest valid words, for words nobody understands."""
+    parser, verbs = build()
+    if not words:
+        words = ["--help"]
+    if words[0] not in verbs and not words[0].startswith("-"):
+        raise ValueError(f"reading the command line: got {words[0]!r}; wanted {nearest(words[0], verbs)}")
+    options, rest = parser.parse_known_args(words)
+    if rest:
+        known = [word for word in verbs[words[0]]._option_string_actions if word.startswith("--")]
+        raise ValueError(f"reading the command line: got {rest[0]!r}; wanted {nearest(rest[0], known)}")
+    return partial(options.run, options)
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse whose errors are ValueErrors of one line instead of a usage page."""
+
+    def error(self, message: str) -> "None":  # type: ignore[override]
+        lacking = "the following arguments are required: "
+        if message.startswith(lacking):
+            missing = message.removeprefix(lacking)
+            message = f"got no {missing}; wanted {'it' if ',' not in missing else 'all of these'}"
+        raise ValueError(f"reading the command line: {message} (see {self.prog} --help)")
+
+
+def build() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    """The parser of `kwise`, and those of its verbs by name."""
+    about = (
+        "Answers straight from undersampled k-space: a segmented heart from a fraction of its measurement."
+    )
+    parser = _Parser("kwise", description=about, epilog="kwise VERB --help explains a verb, with an example.")
+    parser.add_argument("--version", action="version", version=f"kwise {__version__}")
+    group = parser.add_subparsers(metavar="VERB", required=True)
+    verbs: dict[str, argparse.ArgumentParser] = {}
+
+    def verb(
+        name: str, about: str, example: str, run: Callable[[argparse.Namespace], None]
+    ) -> argparse.ArgumentParser:
+        made = group.add_parser(
+            name,
+            help=about,
+            description=about[0].upper() + about[1:] + ".",
+            epilog=f"example:\n  {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        made.set_defaults(run=run)
+        verbs[name] = made
+        return made
+
+    _demo(verb)
+    _simulate(verb)
+    _predict(verb)
+    _info(verb)
+    _list(verb)
+    _train(verb)
+    _evaluate(verb)
+    _table(verb)
+    return parser, verbs
+
+
+Verb = Callable[[str, str, str, Callable[[argparse.Namespace], None]], argparse.ArgumentParser]
+
+
+# -- verbs: their options, and the call they make ----------------------------------------------------------
+
+
+def _demo(verb: Verb) -> None:
+    def run(options: argparse.Namespace) -> None:
+        from kwise.cli.demo import run_demo
+
+        run_demo(options.output)
+
+    parser = verb("demo", "segment a virtual patient at R = 8 beside truth and baselines", "kwise demo", run)
+    parser.add_argument(
+        "-o", "--output", type=Path, default=Path("kwise_demo"), metavar="DIR", help="default: kwise_demo"
+    )
+
+
+def _simulate(verb: Verb) -> None:
+    def run(options: argparse.Namespace) -> None:
+        from kwise.cli.simulating import Wish, run_simulate
+
+        wish = Wish(
+            options.source, options.case, options.acceleration, options.mask, options.phase, options.coils,
+            options.snr, options.fov, options.seed,
+        )  # fmt: skip
+        run_simulate(wish, options.output)
+
+    about = "write a k-space file from magnitude images: a virtual heart, or a cine of your own"
+    example = "kwise simulate --from ../shared/data/acdc-cine/patient002 --acceleration 8 -o p.h5"
+    parser = verb("simulate", about, example, run)
+    add = parser.add_argument
+    add(
+        "--from",
+        dest="source",
+        metavar="PATH",
+        help="a patient's folder in the ACDC layout, or a 4-D NIfTI cine",
+    )
+    add("--case", default="heart-test-000000", help="without --from: the virtual heart of that name")
+    add("--acceleration", type=positive, required=True, metavar="R", help="nominal R, e.g. 8")
+    add(
+        "--mask",
+        default="gaussian_lines",
+        help="a name (kwise list masks), or a .txt, .npy, .npz file of ky x t",
+    )
+    add("--phase", default="smooth", help="phase model (kwise list phases); default: smooth")
+    add("--coils", type=count, default=1, metavar="N", help="receive coils; default: 1")
+    add(
+        "--snr",
+        type=positive_or_none,
+        default=30.0,
+        metavar="SNR",
+        help="of the images, or none; default: 30",
+    )
+    add(
+        "--fov",
+        type=positive,
+        default=160.0,
+        metavar="MM",
+        help="largest side of the centre crop; default: 160",
+    )
+    add("--seed", type=whole, default=0, help="another phase, noise and mask; default: 0")
+    add("-o", "--output", type=Path, required=True, metavar="FILE", help="the k-space file (.h5) to write")
+
+
+def _predict(verb: Verb) -> None:
+    def run(options: argparse.Namespace) -> None:
+        from kwise.cli.predicting import run_predict
+
+        run_predict(options.file, options.output, options.checkpoint)
+
+    about = "answer a k-space file: segmentation.nii.gz, areas.csv, report.html"
+    parser = verb("predict", about, "kwise predict p.h5 -o out", run)
+    parser.add_argument(
+        "file", type=Path, metavar="FILE", help="a k-space file, such as kwise simulate writes"
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the answers"
+    )
+    parser.add_argument(
+        "--checkpoint", type=Path, metavar="DIR", help="default: the one that comes with kwise"
+    )
+
+
+def _info(verb: Verb) -> None:
+    def run(options: argparse.Namespace) -> None:
+        from kwise.cli.showing import show_info
+
+        show_info(options.path)
+
+    about = "tell what a k-space file or a checkpoint folder holds; draws the mask"
+    parser = verb("info", about, "kwise info p.h5", run)
+    parser.add_argument("path", type=Path, metavar="PATH", help="a k-space file or a checkpoint folder")
+
+
+def _list(verb: Verb) -> None:
+    def run(options: argparse.Namespace) -> None:
+        from kwise.cli.showing import show_list
+
+        show_list(options.section)
+
+    parser = verb("list", f"list what has a name: {', '.join(SECTIONS)}", "kwise list models", run)
+    kind = partial(word_of, SECTIONS)
+    parser.add_argument(
+        "section", nargs="?", type=kind, metavar="WHAT", help=f"{', '.join(SECTIONS)}; default: all"
+    )
+
+
+def _train(verb: Verb) -> None:
+    def run(options: argparse.Namespace) -> None:
+        from kwise.cli.recipes import run_train
+
+        run_train(options.recipe, options.set, options.output, options.seed, options.devices)
+
+    example = "kwise train disk_plus_small --set stages.steps=200 -o runs/try"
+    parser = verb("train", "train a recipe, or go on where it was stopped", example, run)
+    parser.add_argument("recipe", metavar="RECIPE", help="a name (kwise list recipes)")
+    change = "change a field of the recipe, e.g. acquisition.accelerations=4,8"
+    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=change)
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="DIR", help="run folder; default: runs/RECIPE-seedN"
+    )
+    parser.add_argument("--seed", type=whole, default=0, metavar="N", help="default: 0")
+    parser.add_argument("--devices", type=count, default=1, metavar="N", help="default: 1")
+
+
+def _evaluate(verb: Verb) -> None:
+    def run(options: argparse.Namespace) -> None:
+        from kwise.cli.recipes import run_evaluate
+
+        run_evaluate(
+            options.checkpoint,
+            options.output,
+            options.dataset,
+            options.split,
+            options.acceleration,
+            options.n,
+            options.control,
+        )
+
+    about = "score a checkpoint on the cases of a split: a row per case"
+    example = "kwise evaluate runs/try/checkpoint --acceleration 4 8 16 --n 100 -o runs/try"
+    parser = verb("evaluate", about, example, run)
+    add = parser.add_argument
+    add("checkpoint", type=Path, metavar="CHECKPOINT", help="a checkpoint folder")
+    add("--dataset", default="heart", help="a name (kwise list datasets); default: heart")
+    add("--split", default="test", type=partial(word_of, ("train", "val", "test")), help="default: test")
+    add(
+        "--acceleration", type=positive, nargs="+", default=[8.0], metavar="R", help="one or more; default: 8"
+    )
+    add("--n", type=count, default=100, metavar="N", help="at most so many cases; default: 100")
+    add(
+        "--control",
+        metavar="NAME",
+        help="shuffled_kspace or centre_only: what would be scored without the evidence",
+    )
+    add(
+        "-o", "--output", type=Path, required=True, metavar="DIR", help="folder for scores.csv and frames.csv"
+    )
+
+
+def _table(verb: Verb) -> None:
+    def run(options: argparse.Namespace) -> None:
+        from kwise.cli.recipes import run_table
+
+        run_table(options.paper, options.scale, options.rerun)
+
+    example = "kwise table disk --scale small"
+    parser = verb("table", "print a paper's table: ours beside the published numbers", example, run)
+    add = parser.add_argument
+    add("paper", type=partial(word_of, ("disk",)), metavar="PAPER", help="disk")
+    add("--scale", default="small", type=partial(word_of, SCALES), help="small (default), acdc or paper")
+    add(
+        "--rerun",
+        action="store_true",
+        help="first train and score whatever has no scores yet",
+    )

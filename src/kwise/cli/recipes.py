@@ -1,0 +1,66 @@
+"""`kwise train`, `kwise evaluate`, `kwise table`: from words to recipes."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from kwise.checkpoint import load_checkpoint
+from kwise.cli.words import nearest
+from kwise.data import dataset
+from kwise.data.loader import Acquisition
+from kwise.models import MODELS
+from kwise.models.controls import CONTROLS
+from kwise.predict.answer import matrix_of
+from kwise.recipes import recipe as recipe_of_name
+from kwise.recipes.overrides import apply_overrides, check_options
+from kwise.recipes.run import train_recipe
+from kwise.recipes.scoring import evaluate_checkpoint
+
+
+def run_train(name: str, changes: Sequence[str], folder: Path | None, seed: int, devices: int) -> None:
+    """Train the recipe of that name, with typed changes, into a run folder."""
+    recipe = replace(apply_overrides(recipe_of_name(name), changes), seed=seed)
+    if recipe.model not in MODELS:
+        raise ValueError(f"choosing a model: got {recipe.model!r}; wanted {nearest(recipe.model, MODELS)}")
+    check_options(MODELS[recipe.model], recipe.options, f"building {recipe.model}")
+    if devices > 1:
+        recipe = replace(recipe, stages=tuple(replace(stage, devices=devices) for stage in recipe.stages))
+    folder = Path("runs") / f"{name}-seed{seed}" if folder is None else folder
+    print(f"training {name} into {folder}")
+    print(f"wrote {train_recipe(recipe, folder)}")
+
+
+def run_evaluate(
+    checkpoint: Path,
+    folder: Path,
+    data: str,
+    split: str,
+    accelerations: Sequence[float],
+    n: int,
+    control: str | None,
+) -> None:
+    """Score a checkpoint on a split, at the matrix and field of view it was trained for."""
+    if control is not None and control not in CONTROLS:
+        raise ValueError(f"choosing a control: got {control!r}; wanted {nearest(control, CONTROLS)}")
+    cases = dataset(data)
+    seen = load_checkpoint(checkpoint, MODELS).preprocessing
+    acquisition = Acquisition(matrix=matrix_of(seen), fov_mm=seen.get("fov_mm", Acquisition.fov_mm))
+    made = evaluate_checkpoint(
+        checkpoint,
+        folder,
+        accelerations,
+        data=cases,
+        acquisition=acquisition,
+        split=split,
+        n=n,
+        control=control,
+    )
+    print(f"wrote {made}")
+
+
+def run_table(paper: str, scale: str, rerun: bool) -> None:
+    """Print the table of a paper."""
+    from kwise.recipes.disk_table import table
+
+    assert paper == "disk"
+    print(table(scale, rerun=rerun))

@@ -1,0 +1,86 @@
+"""`kwise simulate`: a k-space file from a virtual heart, a patient in the ACDC layout, or a 4-D NIfTI
+cine.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from kwise.cli.words import nearest
+from kwise.data import dataset
+from kwise.data.acdc import read_patient
+from kwise.data.geometry import crop_fov
+from kwise.data.kspace_file import write_scan
+from kwise.data.loader import draw_scan_mask
+from kwise.sampling import MASKS, achieved_acceleration, load_mask
+from kwise.seeding import generator
+from kwise.simulate import PHASES, simulate_scan
+from kwise.types import Scan
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What to simulate. `source` a path, or None for the virtual heart `case`; `mask` a name or a file;
+    `snr` None: none.
+    """
+
+    source: str | None = None
+    case: str = "heart-test-000000"
+    acceleration: float = 8.0
+    mask: str = "gaussian_lines"
+    phase: str = "smooth"
+    coils: int = 1
+    snr: float | None = 30.0
+    fov_mm: float = 160.0
+    seed: int = 0
+
+
+def run_simulate(wish: Wish, path: Path) -> None:
+    """Write the k-space file and say what R was achieved."""
+    scan = simulated(read_source(wish), wish)
+    assert scan.mask is not None
+    write_scan(path, scan, wish.acceleration)
+    z, t, y, x = scan.shape
+    achieved = achieved_acceleration(scan.mask)
+    print(f"wrote {path}: {scan.case}, {z} slice(s), {t} frames, {y} x {x}, R = {achieved:.2f} achieved")
+
+
+def read_source(wish: Wish) -> Scan:
+    """The magnitude images to start from."""
+    if wish.source is None:
+        return dataset("heart").read(None, wish.case)
+    path = Path(wish.source)
+    if path.exists():
+        return read_patient(path)
+    if wish.source.startswith("heart-"):
+        return dataset("heart").read(None, wish.source)
+    raise ValueError(
+        f"simulating from {path}: got no such path; wanted a patient's folder, a NIfTI cine or heart-NAME"
+    )
+
+
+def simulated(scan: Scan, wish: Wish) -> Scan:
+    """The central field of view of a scan at its own resolution, as undersampled k-space with what was done
+    in `notes`.
+    """
+    if wish.phase not in PHASES:
+        raise ValueError(f"simulating phase: got {wish.phase!r}; wanted {nearest(wish.phase, PHASES)}")
+    words = ("file", scan.case, wish.seed)
+    scan = crop_fov(scan, wish.fov_mm)
+    draw = generator("simulate", *words)
+    full = simulate_scan(scan, phase=wish.phase, n_coils=wish.coils, snr=wish.snr, generator=draw)
+    mask = line_mask(full, wish, words).expand(full.shape).contiguous()
+    notes = full.notes | {"lines": Path(wish.mask).name, "seed": str(wish.seed)}
+    return replace(full, mask=mask, notes=notes)
+
+
+def line_mask(scan: Scan, wish: Wish, words: tuple[object, ...]) -> Tensor:
+    """(z, t, ky, 1): a named mask drawn for every slice, or one mask from a file for all."""
+    if wish.mask in MASKS:
+        return draw_scan_mask(scan, wish.mask, wish.acceleration, words)
+    if not Path(wish.mask).is_file():
+        raise ValueError(f"choosing a mask: got {wish.mask!r}; wanted a file, or {nearest(wish.mask, MASKS)}")
+    n_slices, n_frames, n_lines, _ = scan.shape
+    return torch.stack([load_mask(wish.mask, n_lines, n_frames)] * n_slices).unsqueeze(-1)

@@ -1,0 +1,50 @@
+"""Types of options, with errors that say what was wanted, and the nearest of the words there are."""
+
+import argparse
+import difflib
+import math
+from collections.abc import Iterable, Sequence
+
+
+def nearest(word: str, names: Iterable[str]) -> str:
+    """The names most like a mistyped word, else all of them, for error messages."""
+    known = list(names)
+    near = difflib.get_close_matches(word, known, n=3, cutoff=0.6) or known
+    return near[0] if len(near) == 1 else "one of " + ", ".join(near)
+
+
+def positive(text: str) -> float:
+    """A finite number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value > 0):
+        raise argparse.ArgumentTypeError(f"got {text!r}; wanted a number above 0")
+    return value
+
+
+def count(text: str) -> int:
+    """A whole number from 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"got {text!r}; wanted a whole number from 1")
+    return int(text)
+
+
+def whole(text: str) -> int:
+    """A whole number from 0."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"got {text!r}; wanted a whole number from 0")
+    return int(text)
+
+
+def positive_or_none(text: str) -> float | None:
+    """A number above 0, or the word none."""
+    return None if text == "none" else positive(text)
+
+
+def word_of(names: Sequence[str], text: str) -> str:
+    """One of some names."""
+    if text not in names:
+        raise argparse.ArgumentTypeError(f"got {text!r}; wanted {nearest(text, names)}")
+    return text

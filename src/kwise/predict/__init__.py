@@ -1,0 +1,19 @@
+"""A k-space file -> answers on disk: segmentation, areas, and a page that shows what they rest on.
+
+Only what the file says was acquired is used; nothing here can simulate or draw a mask.
+"""
+
+from kwise.predict.answer import Answer, answer, measurement_of, segment
+from kwise.predict.files import all_shipped, fingerprint, predict_file, shipped, write_answer
+
+__all__ = [
+    "Answer",
+    "all_shipped",
+    "answer",
+    "fingerprint",
+    "measurement_of",
+    "predict_file",
+    "segment",
+    "shipped",
+    "write_answer",
+]

@@ -1,0 +1,89 @@
+"""K-space file -> files that hold the answer, each of them whole or not there."""
+
+import hashlib
+import os
+import shutil
+from contextlib import suppress
+from importlib.resources import files
+from pathlib import Path
+
+from torch import Tensor
+
+from kwise.checkpoint import Loaded, load_checkpoint
+from kwise.data.answers import write_areas, write_segmentation
+from kwise.data.kspace_file import read_scan
+from kwise.models import MODELS
+from kwise.predict.answer import Answer, answer
+from kwise.predict.facts import page_of
+from kwise.report.page import write_page
+
+WEIGHTS = "model.safetensors"
+SHIPPED = Path(str(files("kwise"))) / "weights"  # checkpoints that come with kwise, a folder each
+
+
+def shipped(name: str = "demo") -> Path:
+    """The folder of a checkpoint that comes with kwise; ValueError where it was not shipped."""
+    folder = SHIPPED / name
+    if not folder.is_dir():
+        raise ValueError(
+            f"looking for a shipped checkpoint: got no {folder}; wanted one, or --checkpoint yours"
+        )
+    return folder
+
+
+def all_shipped() -> list[Path]:
+    """The folders of all checkpoints that come with kwise, by name."""
+    return sorted(file.parent for file in SHIPPED.glob(f"*/{WEIGHTS}"))
+
+
+def predict_file(file: Path | str, folder: Path | str, checkpoint: Path | str | None = None) -> Answer:
+    """Answer a k-space file with a checkpoint (None: the shipped one) into `folder`.
+
+    Writes segmentation.nii.gz, areas.csv and report.html; each appears whole or not at all.
+    """
+    checkpoint = shipped() if checkpoint is None else Path(checkpoint)
+    check_folder(folder)
+    scan = read_scan(file)
+    loaded = load_checkpoint(checkpoint, MODELS)
+    found = answer(scan, loaded)
+    write_answer(Path(folder), found, loaded, fingerprint(checkpoint), Path(file).name)
+    return found
+
+
+def check_folder(folder: Path | str) -> None:
+    """ValueError where answers cannot go to `folder` because a file is in the way."""
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"writing answers to {folder}: got a file of that name; wanted a folder, new or not")
+
+
+def fingerprint(checkpoint: Path) -> str:
+    """The first 12 hexadecimal digits of the SHA-256 of a checkpoint's weights: which weights these were."""
+    return hashlib.sha256((checkpoint / WEIGHTS).read_bytes()).hexdigest()[:12]
+
+
+def write_answer(
+    folder: Path,
+    found: Answer,
+    loaded: Loaded,
+    weights: str,
+    file: str = "",
+    reference: Tensor | None = None,
+) -> None:
+    """Write the three files of an answer; `reference` (z, t, y, x) is an image to show the labels on, never
+    used.
+    """
+    scan, areas = found.scan, {name: area.tolist() for name, area in found.areas.items()}
+    part = folder.absolute().with_name(f".{folder.absolute().name}.{os.getpid()}.part")
+    try:
+        part.mkdir(parents=True)
+        write_segmentation(part / "segmentation.nii.gz", found.labels, scan)
+        columns = {f"{name.replace(' ', '_')}_mm2": values for name, values in areas.items()}
+        write_areas(part / "areas.csv", columns, found.ed, found.es, found.ejection_fraction, scan.frame_ms)
+        write_page(part / "report.html", page_of(found, loaded, weights, file, reference))
+        folder.mkdir(parents=True, exist_ok=True)
+        for made in sorted(part.iterdir()):
+            made.replace(folder / made.name)
+    finally:
+        with suppress(OSError):
+            shutil.rmtree(part, ignore_errors=True)

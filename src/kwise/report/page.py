@@ -1,0 +1,258 @@
+"""One self-contained HTML page about one scan: what was measured, the answer playing as a cine, curves, a
+table.
+
+Arrays are numpy; axes z slice, t frame, ky phase encoding, kx readout, y and x image. Nothing is loaded from
+elsewhere.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+
+import numpy as np
+
+from kwise.report.figures import (
+    CLASS_COLOURS,
+    curves,
+    data_uri,
+    grey_film,
+    kspace_film,
+    label_film,
+    mask_picture,
+)
+from kwise.report.template import SCRIPT, STYLE
+
+FINEST = 512  # pixels a side that drawn labels may have
+
+
+@dataclass(frozen=True)
+class Page:
+    """What the page shows.
+
+    `kspace` (z, t, ky, kx) magnitudes over coils, 0 where nothing was acquired; `mask` (z, t, ky) bool;
+    `zero_filled` (z, t, y, x) magnitudes, `shared` (z, y, x) those of all frames' lines together; `labels`
+    and `truth` (z, t, y, x) class indices (truth: -1 unknown, None: no truth in the file); `reference` (z,
+    t, y, x) a fully sampled image the model never saw, or None. `class_names` by class index. `areas` and
+    `true_areas` name -> mm^2 per frame, names out of `class_names`. `tiles` are the big numbers, `facts` the
+    table, `cautions` what a reader must know before believing anything, each in a sentence.
+    """
+
+    title: str
+    kspace: np.ndarray
+    mask: np.ndarray
+    zero_filled: np.ndarray
+    shared: np.ndarray
+    labels: np.ndarray
+    class_names: Sequence[str]
+    areas: Mapping[str, Sequence[float]]
+    ed: int
+    es: int
+    pixel_mm: tuple[float, float] = (1.0, 1.0)
+    frame_ms: float | None = None
+    truth: np.ndarray | None = None
+    true_areas: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    reference: np.ndarray | None = None
+    subtitle: str = ""
+    tiles: Mapping[str, str] = field(default_factory=dict)
+    facts: Mapping[str, str] = field(default_factory=dict)
+    cautions: Sequence[str] = ()
+
+
+def write_page(path: Path, page: Page) -> None:
+    """Write the page to `path`."""
+    path.write_text(render(page), encoding="utf-8")
+
+
+def render(page: Page) -> str:
+    """The whole page as HTML."""
+    films = _Films(page.labels.shape[1])
+    body = [
+        f"<h1>{escape(page.title)}</h1>",
+        f'<p class="soft">{escape(page.subtitle)}</p>',
+        _tiles(page),
+        *(f'<p class="note">{escape(sentence)}</p>' for sentence in page.cautions),
+        _player(page),
+        _section("What was acquired, and what the model answered", _key(page) + _slices(page, films)),
+        '<div class="two">',
+        _section("Areas over the heart beat, mm²", _curves(page)),
+        _section("About this answer", _table(page.facts)),
+        "</div>",
+    ]
+    head = f'<meta charset="utf-8"><title>{escape(page.title)} · kwise</title>'
+    head += f"<style>{STYLE}{films.style()}</style>"
+    head += '<meta name="viewport" content="width=device-width, initial-scale=1">'
+    data = f'<script type="application/json" id="cine">{_cine(page)}</script>'
+    content = "\n".join(body)
+    return (
+        f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body><main>\n{content}\n</main>\n'
+        f"{data}<script>{SCRIPT}</script></body></html>\n"
+    )
+
+
+def _times(page: Page) -> list[float]:
+    return [i * page.frame_ms if page.frame_ms else float(i + 1) for i in range(page.labels.shape[1])]
+
+
+def _cine(page: Page) -> str:
+    """What the script needs. Played at the heart's own speed, or 12 frames a second, and never faster than
+    25.
+    """
+    told = {
+        "times": _times(page),
+        "unit": "ms" if page.frame_ms else "",
+        "pause": max(40, round(page.frame_ms or 80)),
+        "ed": page.ed,
+        "es": page.es,
+        "first": page.ed,
+    }
+    return json.dumps(told)
+
+
+def _tiles(page: Page) -> str:
+    tiles = [
+        f'<div class="tile"><b>{escape(v)}</b><span>{escape(k)}</span></div>' for k, v in page.tiles.items()
+    ]
+    return f'<div class="tiles">{"".join(tiles)}</div>'
+
+
+def _player(page: Page) -> str:
+    last = page.labels.shape[1] - 1
+    return (
+        '<div class="player"><button id="play" type="button">Play</button>'
+        f'<input id="frame" type="range" min="0" max="{last}" value="{page.ed}" aria-label="frame">'
+        '<output id="told" for="frame"></output>'
+        '<label><input id="tints" type="checkbox" checked> labels</label></div>'
+    )
+
+
+def _section(title: str, content: str) -> str:
+    return f'<section class="card"><h2>{escape(title)}</h2>{content}</section>'
+
+
+def _key(page: Page) -> str:
+    shown = [i for i in range(1, len(page.class_names)) if page.class_names[i] in page.areas]
+    items = [
+        f'<span><b style="background:rgb{CLASS_COLOURS[i]}"></b>{escape(page.class_names[i])}</span>'
+        for i in shown
+    ]
+    return f'<div class="key">{"".join(items)}</div>'
+
+
+def _slices(page: Page, films: "_Films") -> str:
+    """Three films a row: of every slice what was acquired and what was answered; k-space of the middle slice
+    alone.
+    """
+    n = page.labels.shape[0]
+    middle = n // 2
+    rows = [[_kspace(page, films, middle), _mask(page, middle), _zero_filled(page, films, middle)]]
+    rows.append(_answers(page, films, middle))
+    for z in range(n):
+        if z != middle:
+            rows.append([_zero_filled(page, films, z), *_answers(page, films, z)])
+    return "".join(f'<div class="row">{"".join(row)}</div>' for row in rows)
+
+
+def _kspace(page: Page, films: "_Films", z: int) -> str:
+    film = films.show(
+        [kspace_film(page.kspace[z])], "acquired k-space, frame by frame", ratio="1", kind="sharp"
+    )
+    return _figure(page, z, film, "acquired k-space, log magnitude: ky down, kx across")
+
+
+def _mask(page: Page, z: int) -> str:
+    n_frames, lines = page.mask[z].shape
+    picture = data_uri(mask_picture(page.mask[z]))
+    alt = f"mask: acquired phase-encoding lines of {lines}, in each of {n_frames} frames"
+    here = f'<span class="here" style="width:{100 / n_frames:.3f}%"></span>'
+    film = f'<div class="stage"><img class="mask" src="{picture}" alt="{alt}">{here}</div>'
+    return _figure(page, z, film, "mask, bright = acquired: ky down, frames across")
+
+
+def _zero_filled(page: Page, films: "_Films", z: int) -> str:
+    film = films.show([grey_film(page.zero_filled[z])], "zero-filled images", _ratio(page))
+    return _figure(page, z, film, "zero-filled: inverse FFT of what was acquired")
+
+
+def _answers(page: Page, films: "_Films", z: int) -> list[str]:
+    """Films of one slice: the answer, and the truth where it is known; over images the model never saw where
+    given.
+    """
+    still, found = grey_film(page.shared[z][None]), label_film(page.labels[z], _zoom(page))
+
+    def figure(below: bytes, labels: bytes, caption: str, kind: str) -> str:
+        return _figure(page, z, films.show([below, labels], caption, _ratio(page), kind), caption)
+
+    figures = [
+        figure(still, found, "the model's segmentation, over the lines of all frames together", "still")
+    ]
+    under, kind, told = still, "still", ""
+    if page.reference is not None:
+        under, kind, told = grey_film(page.reference[z]), "grey", ", over images the model never saw"
+        figures.append(figure(under, found, f"the model's segmentation{told}", kind))
+    if page.truth is not None and bool((page.truth[z] >= 0).any()):
+        truth = label_film(page.truth[z], _zoom(page))
+        figures.append(figure(under, truth, f"the truth{_known(page, z)}{told}", kind))
+    return figures
+
+
+def _ratio(page: Page) -> str:
+    y, x = page.labels.shape[-2:]
+    return f"{x * page.pixel_mm[1]:.4g} / {y * page.pixel_mm[0]:.4g}"
+
+
+def _known(page: Page, z: int) -> str:
+    """Which frames have a truth, where not all have."""
+    assert page.truth is not None
+    frames = [t + 1 for t in range(page.truth.shape[1]) if (page.truth[z, t] >= 0).any()]
+    if len(frames) == page.truth.shape[1]:
+        return ""
+    return f" (frames {', '.join(map(str, frames))} alone)"
+
+
+def _zoom(page: Page) -> int:
+    return max(1, min(4, FINEST // max(page.labels.shape[-2:])))
+
+
+class _Films:
+    """Films shown so far: each is written once into the page's style, however often it is shown."""
+
+    def __init__(self, n_frames: int) -> None:
+        self.size = f"100% {100 * n_frames}%"
+        self.names: dict[bytes, str] = {}
+
+    def show(self, films: Sequence[bytes], alt: str, ratio: str, kind: str = "grey") -> str:
+        """PNG films over each other, the first of `kind`, others tints that can be hidden; one frame of each
+        shows.
+        """
+        names = [self.names.setdefault(film, f"film{len(self.names)}") for film in films]
+        layers = [f'<i class="{"tint" if i else kind} {name}"></i>' for i, name in enumerate(names)]
+        box = f'role="img" aria-label="{escape(alt)}" style="aspect-ratio:{ratio}"'
+        return f'<div class="film" {box}>{"".join(layers)}</div>'
+
+    def style(self) -> str:
+        """CSS of every film."""
+        return f".film i:not(.still){{background-size:{self.size}}}" + "".join(
+            f".{name}{{background-image:url({data_uri(film)})}}" for film, name in self.names.items()
+        )
+
+
+def _figure(page: Page, z: int, content: str, caption: str) -> str:
+    n = page.labels.shape[0]
+    where = "" if n == 1 else f" (slice {z + 1} of {n})"
+    return f"<figure>{content}<figcaption>{escape(caption + where)}</figcaption></figure>"
+
+
+def _curves(page: Page) -> str:
+    names = [name for name in page.class_names if name in page.areas]
+    series = {name: (page.areas[name], CLASS_COLOURS[list(page.class_names).index(name)]) for name in names}
+    unit = "ms" if page.frame_ms else "frame"
+    picture = curves(_times(page), series, page.true_areas, {"ED": page.ed, "ES": page.es}, unit)
+    dots = '<p class="soft">Lines: this answer. Rings: the truth in the file.</p>' if page.true_areas else ""
+    return _key(page) + picture + dots
+
+
+def _table(facts: Mapping[str, str]) -> str:
+    rows = [f"<tr><th>{escape(key)}</th><td>{escape(value)}</td></tr>" for key, value in facts.items()]
+    return f"<table>{''.join(rows)}</table>"

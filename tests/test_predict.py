@@ -1,0 +1,204 @@
+"""Prediction: what a file becomes on disk, in the scan's own geometry, from nothing but what was acquired."""
+
+import csv
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from kwise.checkpoint import Loaded, load_checkpoint, save_checkpoint
+from kwise.data import dataset
+from kwise.data.answers import write_areas, write_segmentation
+from kwise.data.kspace_file import write_scan
+from kwise.fourier import fft2c
+from kwise.models import MODELS
+from kwise.predict import answer, measurement_of, predict_file, segment, shipped
+from kwise.predict import files as files_of_predict
+from kwise.types import IGNORE, Measurement, Prediction, Query, Scan
+
+SHAPE = (2, 5, 20, 24)  # (z, t, y, x): odd frames, not square
+
+
+class TimesFrame(nn.Module):
+    """A stand-in: class 1 in row f, 2 in column f of frame f; it counts how many frames it is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[int] = []
+
+    def forward(self, measurement: Measurement, query: Query) -> Prediction:
+        assert query.frames is not None and query.resolution is not None
+        b, z = measurement.shape[:2]
+        n = query.frames.shape[1]
+        self.asked.append(n)
+        logits = torch.zeros(b, 4, z, n, *query.resolution)
+        for i, frame in enumerate(query.frames[0].tolist()):
+            logits[:, 1, :, i, frame] = 2
+            logits[:, 2, :, i, :, frame] = 1
+        return Prediction(logits=logits)
+
+
+def make_scan(**changes: object) -> Scan:
+    image = torch.rand(SHAPE, generator=torch.Generator().manual_seed(0))
+    mask = torch.zeros(SHAPE, dtype=torch.bool)
+    mask[..., ::3, :] = True
+    scan = Scan(
+        case="case",
+        kspace=fft2c(image).unsqueeze(0),
+        mask=mask,
+        spacing_mm=(8.0, 1.5, 1.25),
+        frame_ms=40.0,
+        affine=torch.tensor(
+            [[0, 1.5, 0, 3], [-1.25, 0, 0, 4], [0, 0, 8, 5], [0, 0, 0, 1]], dtype=torch.float64
+        ),
+        notes={"simulated": "k-space from a magnitude image"},
+    )
+    return replace(scan, **changes)  # type: ignore[arg-type]
+
+
+def loaded(model: nn.Module | None = None, matrix: object = None) -> Loaded:
+    return Loaded(model or TimesFrame(), "stand_in", {}, {"matrix": matrix})
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("weights") / "tiny"
+    options = {"channels": (4, 8)}
+    save_checkpoint(
+        folder, MODELS["syn_net"](**options), "syn_net", options, {"matrix": [16, 16], "fov_mm": 160.0}
+    )
+    return folder
+
+
+def test_measurement_keeps_the_files_mask_and_cuts_the_centre() -> None:
+    scan = make_scan()
+    whole, cut = measurement_of(scan), measurement_of(scan, (16, 16))
+    assert torch.equal(whole.mask[0], scan.mask)
+    assert cut.kspace.shape[-2:] == (16, 16) and cut.shape == (1, 2, 5, 16, 16)
+    assert torch.equal(cut.mask[0], scan.mask[..., 2:18, 4:20])
+    assert measurement_of(replace(scan, mask=None)).mask.all()
+    with pytest.raises(ValueError, match=r"got an image; wanted k-space"):
+        measurement_of(Scan(case="x", image=torch.ones(1, 2, 4, 4)))
+
+
+def test_unacquired_kspace_changes_nothing() -> None:
+    scan = make_scan()
+    assert scan.kspace is not None and scan.mask is not None
+    rubbish = torch.where(scan.mask, scan.kspace, torch.tensor(1e6 + 0j))
+    a, b = measurement_of(scan), measurement_of(replace(scan, kspace=rubbish))
+    assert torch.equal(a.kspace, b.kspace)
+
+
+def test_frames_are_asked_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = sys.modules["kwise.predict.answer"]
+    model, measurement = TimesFrame(), measurement_of(make_scan())
+    at_once, k = segment(model, measurement, SHAPE[2:])
+    monkeypatch.setattr(module, "PIXELS_AT_ONCE", 2 * SHAPE[0] * SHAPE[2] * SHAPE[3])
+    in_parts, _ = segment(model, measurement, SHAPE[2:])
+    assert model.asked == [5, 2, 2, 1] and k == 4
+    assert torch.equal(at_once, in_parts) and at_once.shape == SHAPE
+    assert (at_once[:, 3, 3] == 1).all() and int((at_once[0, 3] == 1).sum()) == SHAPE[3]
+
+
+def test_answer_measures_areas_and_dice_where_the_truth_is_known() -> None:
+    labels = torch.full(SHAPE, IGNORE)
+    labels[:, 0] = 0
+    labels[:, 0, 0] = 1
+    labels[:, 0, 1:, 0] = 2
+    found = answer(make_scan(labels=labels), loaded())
+    assert found.areas["LV pool"].tolist() == pytest.approx([2 * 24 * 1.5 * 1.25] * 5)
+    assert found.dice == pytest.approx({"LV pool": 1.0, "LV myocardium": 1.0, "RV pool": 1.0})
+    assert (found.ed, found.es, found.ejection_fraction) == (0, 0, 0.0)
+    assert answer(make_scan(), loaded()).dice == {}
+
+
+def test_segmentation_keeps_geometry_and_time(tmp_path: Path) -> None:
+    labels = torch.randint(0, 4, SHAPE, generator=torch.Generator().manual_seed(1))
+    scan = make_scan()
+    write_segmentation(tmp_path / "s.nii.gz", labels, scan)
+    image = nibabel.load(tmp_path / "s.nii.gz")
+    assert image.shape == (24, 20, 2, 5) and image.get_data_dtype() == np.uint8
+    assert np.array_equal(np.asarray(image.dataobj), labels.permute(3, 2, 0, 1).numpy())
+    assert np.allclose(image.affine, scan.affine) and np.allclose(image.get_qform(), scan.affine, atol=1e-5)
+    assert image.header.get_zooms() == pytest.approx((1.25, 1.5, 8.0, 40.0))
+    assert image.header.get_xyzt_units() == ("mm", "msec")
+
+
+def test_segmentation_without_geometry(tmp_path: Path) -> None:
+    write_segmentation(tmp_path / "s.nii.gz", torch.zeros(SHAPE), make_scan(affine=None, frame_ms=None))
+    image = nibabel.load(tmp_path / "s.nii.gz")
+    assert np.allclose(image.affine, np.diag([1.25, 1.5, 8.0, 1.0]))
+    assert image.header.get_xyzt_units() == ("mm", "unknown")
+
+
+def test_areas_csv(tmp_path: Path) -> None:
+    areas = {"LV_pool_mm2": [100.0, 50.0], "RV_pool_mm2": [80.0, float("nan")]}
+    write_areas(tmp_path / "a.csv", areas, 0, 1, 50.0, 40.0)
+    with (tmp_path / "a.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert rows[1] == {
+        "frame": "1", "time_ms": "40.00", "LV_pool_mm2": "50.00", "RV_pool_mm2": "", "ED": "0", "ES": "1",
+        "LV_area_EF_percent": "50.00",
+    }  # fmt: skip
+
+
+def test_predict_file_writes_the_three_answers_whole(tmp_path: Path, checkpoint: Path) -> None:
+    file, folder = tmp_path / "p.h5", tmp_path / "deep" / "out"
+    write_scan(file, make_scan(labels=torch.zeros(SHAPE, dtype=torch.int64)))
+    found = predict_file(file, folder, checkpoint)
+    assert sorted(p.name for p in folder.iterdir()) == ["areas.csv", "report.html", "segmentation.nii.gz"]
+    assert [p.name for p in folder.parent.iterdir()] == ["out"]
+    assert nibabel.load(folder / "segmentation.nii.gz").shape == (24, 20, 2, 5)
+    assert found.labels.shape == SHAPE
+    page = (folder / "report.html").read_text()
+    assert "was simulated" in page and files_of_predict.fingerprint(checkpoint) in page
+    again = predict_file(file, folder, checkpoint)  # in place of the older answers
+    assert torch.equal(again.labels, found.labels)
+
+
+def test_nothing_half_written(tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, folder = tmp_path / "p.h5", tmp_path / "out"
+    write_scan(file, make_scan())
+
+    def full(path: Path, page: object) -> None:
+        path.write_text("half a pa")
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(files_of_predict, "write_page", full)
+    with pytest.raises(OSError, match="No space left"):
+        predict_file(file, folder, checkpoint)
+    assert [p.name for p in tmp_path.iterdir()] == ["p.h5"]
+
+
+def test_an_unknown_shipped_checkpoint_is_one_line() -> None:
+    with pytest.raises(ValueError, match=r"looking for a shipped checkpoint: got no .*; wanted"):
+        shipped("no-such-name")
+
+
+def test_predicting_never_imports_what_simulates(tmp_path: Path, checkpoint: Path) -> None:
+    """The whole journey in a fresh process: simulate, sampling and the phantom stay unloaded."""
+    write_scan(tmp_path / "p.h5", make_scan())
+    words = ["predict", str(tmp_path / "p.h5"), "-o", str(tmp_path / "out"), "--checkpoint", str(checkpoint)]
+    program = (
+        "import sys; from kwise.cli import main; code = main(sys.argv[1:]); "
+        "bad = [m for m in sys.modules if m.split('.')[:2] in "
+        "[['kwise', 'simulate'], ['kwise', 'sampling'], ['kwise', 'phantom'], ['kwise', 'recipes']]]; "
+        "sys.exit(f'{code} {bad}' if code or bad else 0)"
+    )
+    run = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert (tmp_path / "out" / "report.html").is_file()
+
+
+def test_a_virtual_heart_goes_all_the_way(tmp_path: Path, checkpoint: Path) -> None:
+    heart = dataset("heart").read(None, "heart-test-000001")
+    assert heart.image is not None
+    scan = replace(heart, image=None, kspace=fft2c(heart.image).unsqueeze(0))
+    found = answer(scan, load_checkpoint(checkpoint, MODELS))
+    assert found.labels.shape == heart.shape and set(found.dice) == {"LV pool", "LV myocardium", "RV pool"}
