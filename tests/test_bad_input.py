@@ -11,6 +11,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import torch
 
 from kwise import cli
 from kwise.checkpoint import save_checkpoint
@@ -24,7 +25,10 @@ Spoil = Callable[[h5py.File], None]
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("weights") / "tiny"
     options = {"channels": (4, 8)}
-    save_checkpoint(folder, MODELS["syn_net"](**options), "syn_net", options, {"matrix": [32, 32]})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = MODELS["syn_net"](**options)
+    save_checkpoint(folder, model, "syn_net", options, {"matrix": [32, 32]})
     return folder
 
 

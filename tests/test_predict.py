@@ -70,9 +70,10 @@ def loaded(model: nn.Module | None = None, matrix: object = None) -> Loaded:
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("weights") / "tiny"
     options = {"channels": (4, 8)}
-    save_checkpoint(
-        folder, MODELS["syn_net"](**options), "syn_net", options, {"matrix": [16, 16], "fov_mm": 160.0}
-    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = MODELS["syn_net"](**options)
+    save_checkpoint(folder, model, "syn_net", options, {"matrix": [16, 16], "fov_mm": 160.0})
     return folder
 
 

@@ -2,6 +2,7 @@
 and rivals.
 """
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from kwise.types import Scan
 
 # Names of their own split: training, validation and test draw heart-train-, heart-val- and heart-test- names.
 PATIENT, OTHER_PATIENT = "heart-demo-000001", "heart-demo-000002"
+FLOOR = "mean_shape"  # never looks at k-space
 BEST = "demo"  # folder of the shipped checkpoint that kwise predict uses as well
 
 
@@ -48,19 +50,16 @@ def run_demo(folder: Path) -> None:
     write_answer(folder, found, loaded, weights, file.name, reference=shown)
     for line in summary(found):
         print(line)
-    print_table([Row(f"{loaded.name}, from {PATIENT}.h5", found), *rivals(scan, loaded)])
+    print_table([Row(f"{loaded.name} (best model)", found), *rivals(scan, loaded)])
     print(f"took {time.perf_counter() - started:.1f} s after start-up")
     print(f"report: {folder / 'report.html'}")
 
 
 def rivals(scan: Scan, best: Loaded) -> Iterator[Row]:
-    """The shipped baselines on the same file, and the best model when the evidence is taken from it."""
-    for place in all_shipped():
-        if place.name != BEST:
-            loaded = load_checkpoint(place, MODELS)
-            yield Row(
-                f"{place.name} (control)" if loaded.name == "mean_shape" else place.name, answer(scan, loaded)
-            )
+    """The shipped baselines on the same file, then the controls: answers without this evidence."""
+    others = [(place.name, load_checkpoint(place, MODELS)) for place in all_shipped() if place.name != BEST]
+    for name, loaded in sorted(others, key=lambda other: other[1].name == FLOOR):
+        yield Row(f"control: {name}" if loaded.name == FLOOR else name, answer(scan, loaded))
     wish = Wish(case=OTHER_PATIENT)
     other = measurement_of(simulated(read_source(wish), wish), matrix_of(best.preprocessing))
     yield Row("control: k-space of another patient", answer(scan, best, lambda _: other))
@@ -80,9 +79,14 @@ def print_table(rows: list[Row]) -> None:
     for row in rows:
         values = [row.answer.dice[name] for name in names]
         cells = [f"{value:.3f}" for value in (*values, sum(values) / len(values))]
-        table.add_row(row.name, *cells, f"{row.answer.ejection_fraction:.0f} %")
-    table.add_row("truth", *["1.000"] * (len(names) + 1), f"{true_ejection_fraction(rows[0].answer):.0f} %")
+        table.add_row(row.name, *cells, percent(row.answer.ejection_fraction))
+    table.add_row("truth", *["1.000"] * (len(names) + 1), percent(true_ejection_fraction(rows[0].answer)))
     Console().print(table)
+
+
+def percent(value: float) -> str:
+    """A whole percentage; a dash for NaN, where no LV was found."""
+    return "-" if math.isnan(value) else f"{value:.0f} %"
 
 
 def true_ejection_fraction(found: Answer) -> float:

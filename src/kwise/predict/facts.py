@@ -60,7 +60,7 @@ def shared_magnitude(measurement: Measurement) -> Tensor:
 
 def _tiles(found: Answer, measurement: Measurement) -> dict[str, str]:
     tiles = {
-        "area ejection fraction": f"{found.ejection_fraction:.0f} %",
+        "area ejection fraction": _percent(found.ejection_fraction, 0),
         "end-diastolic LV area": f"{_lv(found)[found.ed]:.0f} mm²",
         "end-systolic LV area": f"{_lv(found)[found.es]:.0f} mm²",
         "acceleration achieved": f"{acceleration_of(measurement):.1f}",
@@ -68,6 +68,10 @@ def _tiles(found: Answer, measurement: Measurement) -> dict[str, str]:
     if found.dice:
         tiles["mean Dice against the truth"] = f"{sum(found.dice.values()) / len(found.dice):.2f}"
     return tiles
+
+
+def _percent(value: float, digits: int) -> str:
+    return "none" if math.isnan(value) else f"{value:.{digits}f} %"
 
 
 def _lv(found: Answer) -> list[float]:
@@ -83,7 +87,7 @@ def _facts(
     facts = {
         "end-diastole (largest LV pool)": f"frame {found.ed + 1}{when[0]}",
         "end-systole (smallest LV pool)": f"frame {found.es + 1}{when[1]}",
-        "area ejection fraction": f"{found.ejection_fraction:.1f} %, of areas (slices: {z}), not of volumes",
+        "area ejection fraction": f"{_percent(found.ejection_fraction, 1)}, of areas, not of volumes",
         **{f"Dice, {name}": f"{value:.3f}" for name, value in found.dice.items()},
         "acceleration achieved": f"{acceleration_of(measurement):.2f} ({_between(lines)} of {y} lines)",
         "grid": f"{y} x {x} pixels, {t} frames, {z} slice(s), {measurement.kspace.shape[1]} coil(s)",
