@@ -94,15 +94,22 @@ def train(
     """
     from lightning_fabric import Fabric  # takes seconds to import
 
-    fabric = Fabric(accelerator="auto", devices=stage.devices, precision=stage.precision)  # type: ignore[arg-type]
+    # A stage may train a part of the model, so some parameters get no gradient.
+    strategy = "ddp_find_unused_parameters_true" if stage.devices > 1 else "auto"
+    fabric = Fabric(
+        accelerator="auto",
+        strategy=strategy,
+        devices=stage.devices,
+        precision=stage.precision,  # type: ignore[arg-type]
+    )
     if stage.devices > 1:
         fabric.launch()
     folder.mkdir(parents=True, exist_ok=True)
-    run = _Run(fabric, model, stage, folder)
+    run = _Run(fabric, model, loss, stage, folder)
     run.resume()
     with _Progress(stage, run.step, progress and fabric.is_global_zero) as bar:
         while run.step < stage.steps:
-            value = run.train_step(batches, loss)
+            value = run.train_step(batches)
             bar.update(run.step, value)
             if stage.validate_every and validate and run.step % stage.validate_every == 0:
                 run.keep_best(validate(model), model)
@@ -112,15 +119,24 @@ def train(
     return model
 
 
+class _Step(nn.Module):
+    """Model and loss as one module: Fabric sees one number come out and never looks into frozen nouns."""
+
+    def __init__(self, model: nn.Module, loss: Loss) -> None:
+        super().__init__()
+        self.model, self.loss = model, loss
+
+    def forward(self, fetch: Callable[[], Batch]) -> Tensor:
+        return self.loss(self.model, fetch())
+
+
 class _Run:
     """State of one training stage: what has to survive a kill."""
 
-    def __init__(self, fabric: Any, model: nn.Module, stage: Stage, folder: Path) -> None:
+    def __init__(self, fabric: Any, model: nn.Module, loss: Loss, stage: Stage, folder: Path) -> None:
         self.fabric, self.stage, self.folder = fabric, stage, folder
         self.bare = model
-        self.model, *self.optimizers = fabric.setup(model, *optimizers(model, stage))
-        if hasattr(model, "stage_loss"):
-            self.model.mark_forward_method("stage_loss")
+        self.model, *self.optimizers = fabric.setup(_Step(model, loss), *optimizers(model, stage))
         self.full_rates = [optimizer.param_groups[0]["lr"] for optimizer in self.optimizers]
         self.step, self.best, self.seconds = 0, -math.inf, 0.0
         self.best_weights: dict[str, Tensor] | None = None
@@ -129,7 +145,7 @@ class _Run:
     def path(self) -> Path:
         return self.folder / f"{self.stage.name}.state.pt"
 
-    def train_step(self, batches: Batches, loss: Loss) -> float:
+    def train_step(self, batches: Batches) -> float:
         started = time.process_time()
         share = schedule(self.stage, self.step)
         for optimizer, rate in zip(self.optimizers, self.full_rates):
@@ -142,9 +158,10 @@ class _Run:
             )
         self.model.train()
         self.model.zero_grad(set_to_none=True)
-        value = loss(self.model, batch)
-        if not bool(torch.isfinite(value)):
-            raise ValueError(f"training step {self.step}: got loss {float(value)}; wanted a finite number")
+        value = self.model(lambda: batch)
+        shown = float(value.detach())
+        if not math.isfinite(shown):
+            raise ValueError(f"training step {self.step}: got loss {shown}; wanted a finite number")
         self.fabric.backward(value)
         for optimizer in self.optimizers:
             if self.stage.clip:
@@ -152,7 +169,7 @@ class _Run:
             optimizer.step()
         self.step += 1
         self.seconds += time.process_time() - started
-        return float(value)
+        return shown
 
     def keep_best(self, score: float, model: nn.Module) -> None:
         self._log({"step": self.step, "validation": score, "core_seconds": round(self.seconds, 2)})

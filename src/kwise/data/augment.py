@@ -29,7 +29,7 @@ class Transform:
 
 
 def draw_transform(draw: torch.Generator) -> Transform:
-    """A transform that keeps a heart a heart: +-45 degrees, zoom 0.8 to 1.25, shift +-8 %, gamma 0.7 to 1.4."""
+    """A transform that keeps a heart a heart: +-45 degrees, zoom 0.8-1.25, shift +-8 %, gamma 0.7-1.4."""
     u = (torch.rand(8, generator=draw) * 2 - 1).tolist()
     zoom = math.exp(0.2 * u[1])
     stretch = math.exp(0.05 * u[2])

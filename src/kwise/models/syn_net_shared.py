@@ -44,7 +44,7 @@ class ViewSharing(nn.Module):
 
 
 class SynNetShared(nn.Module):
-    """View sharing, inverse FFT, modulus (root sum of squares over coils), U-Net on the queried frames alone."""
+    """View sharing, inverse FFT, root sum of squares over coils, U-Net on the queried frames alone."""
 
     def __init__(
         self, *, n_classes: int = 4, channels: tuple[int, ...] = (16, 32, 64, 128), n_windows: int = 5

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 def harmonic_basis(times: Tensor, n_harmonics: int) -> Tensor:
-    """(..., 2 n + 1) values of 1, sqrt2 cos(2 pi m s), sqrt2 sin(2 pi m s), m = 1..n, at `times` s in cycles."""
+    """(..., 2 n + 1) values of 1, sqrt2 cos(2 pi m s), sqrt2 sin(2 pi m s), m = 1..n; `times` s in cycles."""
     angles = 2 * math.pi * times.unsqueeze(-1) * torch.arange(1, n_harmonics + 1, device=times.device)
     waves = torch.stack([angles.cos(), angles.sin()], dim=-1).flatten(-2) * math.sqrt(2.0)
     return torch.cat([torch.ones_like(times).unsqueeze(-1), waves], dim=-1)

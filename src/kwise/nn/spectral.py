@@ -51,7 +51,7 @@ class SpectralProfiles(nn.Module):
 
 
 def rotation(k: Tensor, positions: Tensor) -> Tensor:
-    """exp(i 2 pi k r) (..., p) for k (...) in cycles per field of view and positions r (p,) in [-0.5, 0.5)."""
+    """exp(i 2 pi k r) (..., p): k (...) in cycles per field of view, positions r (p,) in [-0.5, 0.5)."""
     angle = 2 * math.pi * k.unsqueeze(-1) * positions
     return torch.polar(torch.ones_like(angle), angle)
 

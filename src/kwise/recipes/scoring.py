@@ -1,4 +1,5 @@
-"""Scoring a checkpoint on a split: scores.csv and frames.csv, with the controls and the localisation floor."""
+"""Scoring a checkpoint on a split: scores.csv and frames.csv, with the controls and the localisation floor.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
