@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from kwise.cli import main
 from kwise.cli.parser import SECTIONS, build
 from kwise.cli.showing import acs_of, draw_lines, first_sentence
 from kwise.cli.simulating import Wish, simulated
+from kwise.cli.words import positive
 from kwise.data.acdc import read_patient
 from kwise.data.kspace_file import read_scan
 from kwise.data.nifti import read_nifti
@@ -201,6 +203,7 @@ def test_list(section: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_first_sentence() -> None:
     assert first_sentence(build) == "The parser of `kwise`, and those of its verbs by name"
+    assert first_sentence(partial(positive, 3.0)) == "A finite number above 0 (at 3)"
 
 
 # -- typed changes of a recipe ---------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import inspect
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -48,7 +49,10 @@ def named(section: str) -> dict[str, str]:
 
 
 def first_sentence(thing: object) -> str:
-    """The first sentence of a docstring, on one line."""
+    """The first sentence of a docstring, on one line; of a partial, with the numbers it fixes."""
+    if isinstance(thing, partial):
+        fixed = [f"{x:g}" for x in (*thing.args, *thing.keywords.values()) if isinstance(x, (int, float))]
+        return first_sentence(thing.func) + (f" (at {', '.join(fixed)})" if fixed else "")
     text = " ".join((inspect.getdoc(thing) or "").split())
     return text.split(". ")[0].rstrip(".")
 
