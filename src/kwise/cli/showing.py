@@ -5,11 +5,15 @@ import sys
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from kwise.cli.parser import SECTIONS
+
+if TYPE_CHECKING:
+    from kwise.recipes import Recipe
 
 WIDEST = 100  # frames drawn side by side
 TALLEST = 64  # phase-encoding lines drawn, two in a row of text
@@ -45,7 +49,12 @@ def named(section: str) -> dict[str, str]:
         return {name: first_sentence(made) for name, made in PHASES.items()}
     from kwise.recipes import RECIPES
 
-    return {name: first_sentence(made) for name, made in RECIPES.items()}
+    return {name: first_sentence(make) or _in_words(make()) for name, make in RECIPES.items()}
+
+
+def _in_words(recipe: "Recipe") -> str:
+    rates = ", ".join(f"{rate:g}" for rate in recipe.acquisition.accelerations)
+    return f"{recipe.model} trained on {recipe.dataset} at R = {rates}"
 
 
 def first_sentence(thing: object) -> str:
