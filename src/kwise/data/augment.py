@@ -49,18 +49,23 @@ def apply_transform(scan: Scan, transform: Transform) -> Scan:
     image = _moved(scan.image, grid, "bilinear").clamp(min=0)
     peak = image.max().clamp(min=1e-12)
     image = (image / peak) ** transform.gamma * _shading(transform, image)
-    labels = (_moved(scan.labels.float() - IGNORE, grid, "nearest").round() + IGNORE).long()
+    outside = IGNORE - 1
+    labels = (_moved(scan.labels.float() - outside, grid, "nearest").round() + outside).long()
     seen = (scan.labels != IGNORE).any(dim=-1).any(dim=-1)[:, :, None, None]
-    labels = torch.where(seen, labels.clamp(min=0), labels)  # what enters from outside is background
-    return replace(scan, image=image, labels=labels)
+    entered = torch.where(seen, 0, IGNORE)  # background, in frames that somebody annotated
+    return replace(scan, image=image, labels=torch.where(labels == outside, entered, labels))
+
+
+def random_slice(scan: Scan, draw: torch.Generator) -> Scan:
+    """One slice of the scan at random, as it is."""
+    z = int(torch.randint(scan.shape[0], (1,), generator=draw))
+    assert scan.image is not None and scan.labels is not None
+    return replace(scan, image=scan.image[z : z + 1], labels=scan.labels[z : z + 1])
 
 
 def heart_augmentation(scan: Scan, draw: torch.Generator) -> Scan:
     """One slice of the scan at random, moved, zoomed and re-shaded."""
-    z = int(torch.randint(scan.shape[0], (1,), generator=draw))
-    assert scan.image is not None and scan.labels is not None
-    scan = replace(scan, image=scan.image[z : z + 1], labels=scan.labels[z : z + 1])
-    return apply_transform(scan, draw_transform(draw))
+    return apply_transform(random_slice(scan, draw), draw_transform(draw))
 
 
 def _grid(transform: Transform, shape: tuple[int, int], spacing: tuple[float, float]) -> Tensor:
@@ -87,4 +92,8 @@ def _shading(transform: Transform, image: Tensor) -> Tensor:
     return (1 + transform.shade[0] * y + transform.shade[1] * x).clamp(min=0.2)
 
 
-AUGMENTATIONS: dict[str, Augmentation | None] = {"none": None, "heart": heart_augmentation}
+AUGMENTATIONS: dict[str, Augmentation | None] = {
+    "none": None,
+    "slice": random_slice,
+    "heart": heart_augmentation,
+}
