@@ -3,6 +3,7 @@
 Scores stand in results/<table>/<row>/seed<k>/; weights in runs/<recipe>-seed<k>/checkpoint.
 """
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from kwise.data import dataset
 from kwise.recipes import RECIPES
 from kwise.recipes.acdc import ACCELERATIONS as ACDC_ACCELERATIONS
+from kwise.recipes.acdc import FINE_TUNED
 from kwise.recipes.disk import ACCELERATIONS, PUBLISHED, SMALL
 from kwise.recipes.recipe import Recipe
 from kwise.recipes.run import source, train_recipe
@@ -56,36 +58,44 @@ def rows(scale: str) -> Iterator[Row]:
     if scale not in ("small", "acdc"):
         raise ValueError(f"choosing a scale: got {scale!r}; wanted small, acdc or paper")
     for make in SMALL:
-        start = make()
-        recipe = start
-        if scale == "acdc" and start.model != "mean_shape":
-            recipe = RECIPES[start.name.replace("_small", "_acdc")]()
-        if scale == "acdc" and start.model == "mean_shape":
-            continue
-        for seed in range(3 if start.model in HEADLINES and scale == "small" else 1):
+        recipe = make()
+        if scale == "acdc":
+            if recipe.name not in FINE_TUNED:
+                continue
+            recipe = RECIPES[recipe.name.replace("_small", "_acdc")]()
+        for seed in range(3 if scale == "small" and row_name(recipe) in HEADLINES else 1):
             yield from _variants(replace(recipe, seed=seed))
 
 
+def row_name(recipe: Recipe) -> str:
+    """disk_plus for disk_plus_small and for disk_plus_acdc."""
+    return recipe.name.rpartition("_")[0]
+
+
 def _variants(recipe: Recipe) -> Iterator[Row]:
-    yield Row(recipe.model, recipe)
-    if recipe.model == "mean_shape":
+    name = row_name(recipe)
+    yield Row(name, recipe)
+    if name == "mean_shape":
         yield Row("mean_shape_true_centre", recipe, true_centre=True)
-    if recipe.model in CONTROLLED and recipe.seed == 0:
+    if name in CONTROLLED and recipe.seed == 0:
         for control in ("shuffled_kspace", "centre_only"):
-            yield Row(f"{recipe.model}_{control}", recipe, control=control)
+            yield Row(f"{name}_{control}", recipe, control=control)
 
 
 def regenerate(scale: str, results: Path, runs: Path = Path("runs"), only: str | None = None) -> None:
-    """Train what is not trained yet, score what is not scored yet; `only` names one recipe."""
+    """Train what is not trained yet, score what is not scored yet; `only` names one row."""
     for row in rows(scale):
         scored = results / f"disk_{scale}" / row.place
-        if (only is not None and row.recipe.name != only) or (scored / "scores.csv").exists():
+        if (only is not None and row.name != only) or (scored / "scores.csv").exists():
             continue
         folder = runs / row.run
         checkpoint = folder / "checkpoint"
         if not checkpoint.exists():
             checkpoint = train_recipe(row.recipe, folder)
         _score(row, checkpoint, scored, scale)
+        for kept in ("recipe.json", "log.jsonl"):
+            if (folder / kept).exists() and row.control is None:
+                shutil.copy(folder / kept, scored / kept)
 
 
 def _score(row: Row, checkpoint: Path, folder: Path, scale: str) -> None:

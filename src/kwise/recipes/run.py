@@ -131,8 +131,7 @@ def test_batches(
 
 
 def validation_dice(recipe: Recipe, root: str | None, model: nn.Module) -> float:
-    """Mean foreground Dice on the validation split at R = 8 (the recipe's first R where 8 is not among them).
-    """
+    """Mean foreground Dice on the validation split at R = 8, or at the recipe's first R without an 8."""
     rates = recipe.acquisition.accelerations
     rate = 1.0 if recipe.fully_sampled else 8.0 if 8.0 in rates else rates[0]
     values, was_training = [], model.training

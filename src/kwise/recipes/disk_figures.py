@@ -1,0 +1,54 @@
+"""The figures of DiSK's table by one command: Dice against R, learning curves, and every model's answers."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from kwise.checkpoint import load_checkpoint
+from kwise.data.loader import evaluation_batches
+from kwise.models import MODELS
+from kwise.recipes.disk_table import rows
+from kwise.recipes.run import source
+from kwise.report.plots import answers, dice_against_r, learning_curves
+from kwise.report.results import read_results
+
+SHOWN = "heart-test-000003"  # one case, chosen before any model was scored
+
+
+def figures(scale: str, results: Path, runs: Path, folder: Path) -> list[Path]:
+    """Draw all figures a table's files allow; the answers need the weights in `runs`. Returns their paths."""
+    place = results / f"disk_{scale}"
+    listed = list(rows(scale))
+    made = [folder / f"disk_{scale}_dice.png", folder / f"disk_{scale}_curves.png"]
+    dice_against_r(read_results(place), made[0], list(dict.fromkeys(row.name for row in listed)))
+    logs = {row.name: place / row.place / "log.jsonl" for row in listed if row.recipe.seed == 0}
+    learning_curves({name: log for name, log in logs.items() if log.exists()}, made[1])
+    trained = {
+        row.name: runs / row.run / "checkpoint"
+        for row in listed
+        if row.recipe.seed == 0 and row.control is None and not row.true_centre
+    }
+    trained = {name: folder for name, folder in trained.items() if folder.exists()}
+    if trained and scale == "small":
+        made.append(folder / f"disk_{scale}_answers.png")
+        _draw_answers(trained, made[-1])
+    return made
+
+
+def _draw_answers(trained: dict[str, Path], path: Path) -> None:
+    recipe = next(rows("small")).recipe
+    data = source(recipe)
+    scan = data.read(None, SHOWN)
+    assert scan.image is not None and scan.labels is not None and scan.ed is not None and scan.es is not None
+    frames = [scan.ed, scan.es]
+    labels: dict[str, np.ndarray] = {}
+    for name, folder in trained.items():
+        rate = 1.0 if name == "nnunet_style" else 8.0
+        batch = next(
+            evaluation_batches([SHOWN], lambda case: data.read(None, case), recipe.acquisition, rate, 1)
+        )
+        with torch.inference_mode():
+            guess = load_checkpoint(folder, MODELS).model(batch.measurement, batch.targets.query).labels()
+        labels[name] = guess[0, 0, frames].numpy()
+    answers(scan.image[0, frames].numpy(), scan.labels[0, frames].numpy(), labels, path)

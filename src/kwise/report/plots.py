@@ -1,0 +1,107 @@
+"""Figures of a table: Dice against R, learning curves, and the answers of every model side by side."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kwise.report.results import Results
+
+# Okabe and Ito's colours: told apart by colour-blind eyes too.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
+FLOORS = ("mean_shape", "mean_shape_true_centre")
+
+
+def dice_against_r(results: Results, path: Path, order: Sequence[str]) -> None:
+    """Mean hard foreground Dice against R for every row; floors dashed, controls dotted."""
+    figure, axes = _figure()
+    for i, name in enumerate(name for name in order if name in results):
+        rates, means = _means(results, name, "dice_foreground")
+        style = "--" if name in FLOORS else ":" if "shuffled" in name or "centre_only" in name else "-"
+        axes.plot(rates, means, style, marker="o", ms=3, label=name, color=COLOURS[i % len(COLOURS)])
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(rates, [f"{r:g}" for r in rates])
+    axes.set_xlabel("acceleration R")
+    axes.set_ylabel("hard foreground Dice")
+    axes.legend(fontsize=6, ncols=2)
+    _save(figure, path)
+
+
+def learning_curves(logs: Mapping[str, Path], path: Path) -> None:
+    """Validation Dice at R = 8 against core-seconds of training, from log.jsonl files by row name."""
+    figure, axes = _figure()
+    for i, (name, log) in enumerate(logs.items()):
+        lines = [json.loads(line) for line in log.read_text().splitlines()]
+        points = _curve(lines)
+        axes.plot(*zip(*points), marker="o", ms=3, label=name, color=COLOURS[i % len(COLOURS)])
+    axes.set_xlabel("core-seconds of training")
+    axes.set_ylabel("validation Dice, R = 8")
+    axes.legend(fontsize=6)
+    _save(figure, path)
+
+
+def answers(image: np.ndarray, truth: np.ndarray, labels: Mapping[str, np.ndarray], path: Path) -> None:
+    """The same frames (f, y, x) with the truth and with the labels of every model drawn on them."""
+    from matplotlib import pyplot
+
+    columns = {"image": None, "truth": truth, **labels}
+    size = (1.5 * len(columns), 1.6 * len(image))
+    figure, grid = pyplot.subplots(len(image), len(columns), figsize=size, squeeze=False)
+    for row, frame in enumerate(image):
+        for cell, (name, drawn) in zip(grid[row], columns.items()):
+            cell.imshow(frame, cmap="gray", vmin=0, vmax=np.quantile(image, 0.995))
+            if drawn is not None:
+                cell.imshow(_coloured(drawn[row]))
+            cell.set_axis_off()
+            if row == 0:
+                cell.set_title(name, fontsize=6)
+    figure.tight_layout(pad=0.3)
+    _save(figure, path)
+
+
+def _coloured(labels: np.ndarray) -> np.ndarray:
+    """(y, x, 4) RGBA of LV pool, myocardium and RV pool; the rest is transparent."""
+    colours = [(0, 0, 0, 0), (0.90, 0.33, 0.24, 0.6), (0.16, 0.65, 0.52, 0.6), (0.29, 0.56, 0.91, 0.6)]
+    return np.array(colours)[np.clip(labels, 0, 3)]
+
+
+def _curve(lines: Sequence[Mapping[str, Any]]) -> list[tuple[float, float]]:
+    """Points (core-seconds, Dice); the seconds of a model's stages add up."""
+    points, before, last, stage = [], 0.0, 0.0, None
+    for line in lines:
+        if line["stage"] != stage:
+            before, stage = before + last, line["stage"]
+        last = float(line["core_seconds"])
+        if "validation" in line:
+            points.append((before + last, float(line["validation"])))
+    return points
+
+
+def _means(results: Results, name: str, metric: str) -> tuple[list[float], list[float]]:
+    values: dict[float, list[float]] = {}
+    for rows in results[name].values():
+        for row in rows:
+            values.setdefault(float(row["acceleration"]), []).append(float(row[metric]))
+    rates = sorted(values)
+    return rates, [float(np.mean(values[rate])) for rate in rates]
+
+
+def _figure() -> tuple[Any, Any]:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(5.4, 3.6), layout="constrained")
+    axes.grid(alpha=0.3)
+    return figure, axes
+
+
+def _save(figure: Any, path: Path) -> None:
+    from matplotlib import pyplot
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)
+    pyplot.close(figure)
