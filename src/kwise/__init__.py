@@ -1,6 +1,6 @@
 """kwise: answers straight from k-space.
 
-The names below are all a newcomer needs; each is imported when it is first used, so `import kwise` costs nothing.
+The names below are all a newcomer needs; each is imported when first used, so `import kwise` costs nothing.
 """
 
 from importlib import import_module
@@ -29,7 +29,7 @@ _HOMES = {
     "load_checkpoint": "checkpoint",
     "predict_file": "predict",
 }
-__all__ = [*_HOMES, "__version__"]  # noqa: PLE0604
+__all__ = [*_HOMES, "__version__"]
 
 
 def __getattr__(name: str) -> object:

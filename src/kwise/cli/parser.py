@@ -239,7 +239,7 @@ def _table(verb: Verb) -> None:
     def run(options: argparse.Namespace) -> None:
         from kwise.cli.recipes import run_table
 
-        run_table(options.paper, options.scale, options.rerun)
+        run_table(options.paper, options.scale, options.rerun, options.only, options.results, options.figures)
 
     example = "kwise table disk --scale small"
     parser = verb("table", "print a paper's table: ours beside the published numbers", example, run)
@@ -251,3 +251,12 @@ def _table(verb: Verb) -> None:
         action="store_true",
         help="first train and score whatever has no scores yet",
     )
+    add("--only", metavar="ROW", help="with --rerun: this row alone, such as disk_plus")
+    add(
+        "--results",
+        type=Path,
+        default=Path("results"),
+        metavar="DIR",
+        help="committed scores (default: results)",
+    )
+    add("--figures", type=Path, metavar="DIR", help="also draw the table's figures into this folder")

@@ -58,9 +58,19 @@ def run_evaluate(
     print(f"wrote {made}")
 
 
-def run_table(paper: str, scale: str, rerun: bool) -> None:
-    """Print the table of a paper."""
-    from kwise.recipes.disk_table import table
+def run_table(
+    paper: str, scale: str, rerun: bool, only: str | None, results: Path, folder: Path | None
+) -> None:
+    """Print the table of a paper; with `rerun` make what is missing first, with `folder` draw its figures."""
+    from kwise.recipes.disk_figures import figures
+    from kwise.recipes.disk_table import regenerate, row_names, table
 
     assert paper == "disk"
-    print(table(scale, rerun=rerun))
+    if only is not None and only not in row_names(scale):
+        raise ValueError(f"choosing a row: got {only!r}; wanted {nearest(only, row_names(scale))}")
+    if rerun:
+        regenerate(scale, results, only=only)
+    print(table(scale, results))
+    if folder is not None:
+        for made in figures(scale, results, Path("runs"), folder):
+            print(f"wrote {made}")

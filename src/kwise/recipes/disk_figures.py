@@ -8,7 +8,7 @@ import torch
 from kwise.checkpoint import load_checkpoint
 from kwise.data.loader import evaluation_batches
 from kwise.models import MODELS
-from kwise.recipes.disk_table import rows
+from kwise.recipes.disk_table import row_names, rows
 from kwise.recipes.run import source
 from kwise.report.plots import answers, dice_against_r, learning_curves
 from kwise.report.results import read_results
@@ -21,7 +21,7 @@ def figures(scale: str, results: Path, runs: Path, folder: Path) -> list[Path]:
     place = results / f"disk_{scale}"
     listed = list(rows(scale))
     made = [folder / f"disk_{scale}_dice.png", folder / f"disk_{scale}_curves.png"]
-    dice_against_r(read_results(place), made[0], list(dict.fromkeys(row.name for row in listed)))
+    dice_against_r(read_results(place), made[0], row_names(scale))
     logs = {row.name: place / row.place / "log.jsonl" for row in listed if row.recipe.seed == 0}
     learning_curves({name: log for name, log in logs.items() if log.exists()}, made[1])
     trained = {

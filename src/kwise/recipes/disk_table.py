@@ -115,15 +115,16 @@ def _score(row: Row, checkpoint: Path, folder: Path, scale: str) -> None:
     )
 
 
-def table(scale: str, results: Path = Path("results"), *, rerun: bool = False) -> str:
-    """The whole table as text: Dice, soft Dice beside the published rows, differences, areas, and Dice per
-    frame at R = 8.
-    """
-    if rerun:
-        regenerate(scale, results)
+def row_names(scale: str) -> list[str]:
+    """Names of all rows of a scale, in the order of the table."""
+    return list(dict.fromkeys(row.name for row in rows(scale)))
+
+
+def table(scale: str, results: Path = Path("results")) -> str:
+    """The whole table as text: Dice, soft Dice beside the published rows, differences, areas, Dice per frame."""
     folder = results / f"disk_{scale}"
     scores = read_results(folder)
-    order = list(dict.fromkeys(row.name for row in rows(scale)))
+    order = row_names(scale)
     parts = [
         score_table(scores, "dice_foreground", order=order),
         score_table(scores, "soft_foreground", order=order, published=PUBLISHED),
