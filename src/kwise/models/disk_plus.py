@@ -77,7 +77,7 @@ class DiskPlus(nn.Module):
         else:
             samples = gather_samples(measurement)
             left, right, cells, k, n_cells = self._points(samples, measurement)
-        times = samples.coords[..., 0 + 1]
+        times = samples.coords[..., 1]
         weights = self.kernel(self.frame_times(measurement, query), times, k, cells, n_cells, samples.valid)
         p, g = self.n_positions, self.n_profiles
         c = measurement.kspace.shape[1]
@@ -95,7 +95,7 @@ class DiskPlus(nn.Module):
     def _lines(
         self, samples: Samples, measurement: Measurement
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, int]:
-        b, c, _, _, ny, nx = measurement.kspace.shape
+        _, c, _, _, ny, nx = measurement.kspace.shape
         k_line = samples.coords[..., 2] * ny
         readout = self._axis(self.profiles_x, axis_coords(nx).to(k_line.device) * nx)  # (u, px * gx)
         lines = samples.values.unflatten(-1, (c, nx)) @ readout
@@ -105,10 +105,11 @@ class DiskPlus(nn.Module):
     def _points(
         self, samples: Samples, measurement: Measurement
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, int]:
-        _, _, _, _, ny, nx = measurement.kspace.shape
+        ny, nx = measurement.shape[-2:]  # of the image: k-space axes may be spokes and readout points
         k_y, k_x = samples.coords[..., 2] * ny, samples.coords[..., 3] * nx
         right = samples.values.unsqueeze(-1) * self._axis(self.profiles_x, k_x).unsqueeze(2)
-        cells = ((k_y.round() + ny // 2) * nx + k_x.round() + nx // 2).long()
+        row, column = (k_y.round() + ny // 2).clamp(0, ny - 1), (k_x.round() + nx // 2).clamp(0, nx - 1)
+        cells = (row * nx + column).long()
         return self._axis(self.profiles_y, k_y), right.flatten(2), cells, k_y.abs() / ny, ny * nx
 
     def features(self, heads: Tensor, measurement: Measurement) -> Tensor:
