@@ -34,7 +34,7 @@ __all__ = [*_HOMES, "__version__"]
 
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
-        raise AttributeError(f"looking up kwise.{name}: got an unknown name; wanted one of {', '.join(_HOMES)}")
+        raise AttributeError(f"looking up kwise.{name}: got no such name; wanted one of {list(_HOMES)}")
     return getattr(import_module(f"kwise.{_HOMES[name]}"), name)
 
 

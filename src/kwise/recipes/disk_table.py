@@ -121,7 +121,7 @@ def row_names(scale: str) -> list[str]:
 
 
 def table(scale: str, results: Path = Path("results")) -> str:
-    """The whole table as text: Dice, soft Dice beside the published rows, differences, areas, Dice per frame."""
+    """The whole table as text: Dice, soft Dice beside the published rows, differences, areas, frames."""
     folder = results / f"disk_{scale}"
     scores = read_results(folder)
     order = row_names(scale)
