@@ -18,7 +18,7 @@ from kwise.types import Measurement, Prediction, Query, Samples, Targets
 Make = Callable[..., Measurement]
 TINY: dict[str, dict[str, object]] = {
     "disk": {"width": 32, "n_latents": 6, "layers": 2, "ffn": 16, "octaves": (3, 3, 2), "value_octaves": 3},
-    "disk_plus": {"width": 16, "n_layers": 1, "n_heads": 2, "n_positions": 4, "n_profiles": 3, "n_windows": 2},
+    "disk_plus": {"width": 16, "n_layers": 1, "n_heads": 2, "n_positions": 4, "n_profiles": 3},
     "harmonic_unet": {"channels": (4, 8), "n_banks": 2, "n_harmonics": 2},
     "syn_net": {"channels": (4, 8)},
     "syn_net_shared": {"channels": (4, 8), "n_windows": 2},

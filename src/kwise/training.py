@@ -77,6 +77,14 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def is_first_process() -> bool:
+    """True for the one of several training processes that writes files; waits until all have come here."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return True
+    torch.distributed.barrier()
+    return torch.distributed.get_rank() == 0
+
+
 def train(
     model: nn.Module,
     batches: Batches,

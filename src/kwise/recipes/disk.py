@@ -121,6 +121,29 @@ def disk_paper(acceleration: float) -> Recipe:
     )
 
 
+def disk_plus_paper() -> Recipe:
+    """DiSK+ at the paper's scale: one model for every R, on a device with bfloat16."""
+    stage = Stage(
+        steps=30_000,
+        learning_rate=3e-3,
+        matrix_rate=0.02,
+        save_every=500,
+        validate_every=2500,
+        precision="bf16-mixed",
+    )
+    return Recipe(
+        "disk_plus_paper",
+        "disk_plus",
+        n_frames=50,
+        shape=(80, 80),
+        options={"n_positions": 10},
+        acquisition=Acquisition(accelerations=ACCELERATIONS, phase="paper", snr=None, matrix=(80, 80)),
+        stages=(stage,),
+        batch_size=16,
+        frames=4,
+    )
+
+
 SMALL: tuple[Callable[[], Recipe], ...] = (
     harmonic_unet_small,
     disk_plus_small,
@@ -137,6 +160,7 @@ SMALL: tuple[Callable[[], Recipe], ...] = (
 def disk_recipes() -> Mapping[str, Callable[[], Recipe]]:
     """All recipes of this table by name."""
     found: dict[str, Callable[[], Recipe]] = {make.__name__: make for make in SMALL}
+    found["disk_plus_paper"] = disk_plus_paper
     for rate in ACCELERATIONS:
         found[f"disk_r{rate:g}"] = partial(disk_paper, rate)
         found[f"disk_r{rate:g}_small"] = partial(disk_small_at, rate)

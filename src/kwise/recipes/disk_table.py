@@ -39,6 +39,7 @@ class Row:
     recipe: Recipe
     control: str | None = None
     true_centre: bool = False
+    suffix: str = ""  # of its files: several runs share a row where every R has a model of its own
 
     @property
     def run(self) -> str:
@@ -53,7 +54,7 @@ def rows(scale: str) -> Iterator[Row]:
     """All rows of a scale: "small" (phantom), "acdc" (real hearts), "paper" (DiSK at its own size)."""
     if scale == "paper":
         for rate in ACCELERATIONS:
-            yield Row("disk", RECIPES[f"disk_r{rate:g}"]())
+            yield Row("disk", RECIPES[f"disk_r{rate:g}"](), suffix=f"_r{rate:g}")
         return
     if scale not in ("small", "acdc"):
         raise ValueError(f"choosing a scale: got {scale!r}; wanted small, acdc or paper")
@@ -86,16 +87,16 @@ def regenerate(scale: str, results: Path, runs: Path = Path("runs"), only: str |
     """Train what is not trained yet, score what is not scored yet; `only` names one row."""
     for row in rows(scale):
         scored = results / f"disk_{scale}" / row.place
-        if (only is not None and row.name != only) or (scored / "scores.csv").exists():
+        if (only is not None and row.name != only) or (scored / f"scores{row.suffix}.csv").exists():
             continue
         folder = runs / row.run
         checkpoint = folder / "checkpoint"
         if not checkpoint.exists():
             checkpoint = train_recipe(row.recipe, folder)
         _score(row, checkpoint, scored, scale)
-        for kept in ("recipe.json", "log.jsonl"):
+        for kept in (Path("recipe.json"), Path("log.jsonl")):
             if (folder / kept).exists() and row.control is None:
-                shutil.copy(folder / kept, scored / kept)
+                shutil.copy(folder / kept, scored / f"{kept.stem}{row.suffix}{kept.suffix}")
 
 
 def _score(row: Row, checkpoint: Path, folder: Path, scale: str) -> None:
@@ -112,6 +113,7 @@ def _score(row: Row, checkpoint: Path, folder: Path, scale: str) -> None:
         control=row.control,
         true_centre=row.true_centre,
         fully_sampled=row.recipe.fully_sampled,
+        suffix=row.suffix,
     )
 
 

@@ -18,7 +18,7 @@ from kwise.models import MODELS
 from kwise.models.mean_shape import MeanShape
 from kwise.recipes.recipe import Recipe
 from kwise.seeding import seed_of
-from kwise.training import train, write_atomically
+from kwise.training import is_first_process, train, write_atomically
 from kwise.types import Batch
 
 
@@ -87,11 +87,12 @@ def train_recipe(recipe: Recipe, folder: Path, *, root: str | None = None, progr
             validate = partial(validation_dice, recipe, root) if stage.validate_every else None
             train(model, batches, loss, stage, folder, validate=validate, progress=progress)
     checkpoint = folder / "checkpoint"
-    save_checkpoint(checkpoint, model, recipe.model, recipe.options, preprocessing_of(recipe))
-    about = {**asdict(recipe), "machine": machine()}
-    write_atomically(
-        folder / "recipe.json", lambda path: path.write_text(json.dumps(about, indent=1, default=str))
-    )
+    if is_first_process():
+        save_checkpoint(checkpoint, model, recipe.model, recipe.options, preprocessing_of(recipe))
+        about = {**asdict(recipe), "machine": machine()}
+        write_atomically(
+            folder / "recipe.json", lambda path: path.write_text(json.dumps(about, indent=1, default=str))
+        )
     return checkpoint
 
 
@@ -135,10 +136,11 @@ def validation_dice(recipe: Recipe, root: str | None, model: nn.Module) -> float
     rates = recipe.acquisition.accelerations
     rate = 1.0 if recipe.fully_sampled else 8.0 if 8.0 in rates else rates[0]
     values, was_training = [], model.training
+    device = next(model.parameters()).device
     for batch in test_batches(source(recipe), recipe.acquisition, rate, "val", recipe.n_validation, root):
         with torch.inference_mode():
-            answer = model.eval()(batch.measurement, batch.targets.query).labels()
-        values += [quick_dice(guess, truth) for guess, truth in zip(answer, batch.targets.labels)]
+            answer = model.eval()(batch.measurement.to(device), batch.targets.query.to(device)).labels()
+        values += [quick_dice(guess, truth) for guess, truth in zip(answer.cpu(), batch.targets.labels)]
     model.train(was_training)
     return sum(values) / len(values)
 

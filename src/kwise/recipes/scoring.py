@@ -48,8 +48,9 @@ def evaluate_checkpoint(
     true_centre: bool = False,
     fully_sampled: bool = False,
     root: str | None = None,
+    suffix: str = "",
 ) -> Path:
-    """Score a checkpoint: writes `folder`/scores.csv and frames.csv.
+    """Score a checkpoint: writes `folder`/scores.csv and frames.csv, `suffix` behind both stems.
 
     `control` is a word of CONTROLS; `true_centre` scores a mean-shape checkpoint at the true centres;
     `fully_sampled` shows the model everything at every R (upper bound).
@@ -72,9 +73,10 @@ def evaluate_checkpoint(
             batches, change = other_hearts(batches), None
         rows += evaluate(model, batches, Segmentation(), control=change, frame_rows=frames)
     folder.mkdir(parents=True, exist_ok=True)
-    write_scores(folder / "scores.csv", rows)
-    write_scores(folder / "frames.csv", frames)
-    return folder / "scores.csv"
+    scores = folder / f"scores{suffix}.csv"
+    write_scores(folder / f"frames{suffix}.csv", frames)
+    write_scores(scores, rows)
+    return scores
 
 
 def tell(model: TrueCentre, batches: Iterator[Batch]) -> Iterator[Batch]:
