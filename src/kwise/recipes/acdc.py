@@ -31,7 +31,7 @@ FINE_TUNED = tuple(
 )
 
 
-def fine_tuned(start: Recipe, share: float = 0.25) -> Recipe:
+def fine_tuned(start: Recipe, share: float = 0.15) -> Recipe:
     """`start` on ACDC with a share of its steps and half its rates, from its phantom checkpoint in runs/."""
     stages = tuple(_shorter(stage, share) for stage in start.stages)
     return replace(
