@@ -1,0 +1,280 @@
+"""Recipes: every one builds its model and takes a step; one goes from training to the printed table."""
+
+import json
+from collections import Counter
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+from kwise.checkpoint import load_checkpoint
+from kwise.data import heart_dataset
+from kwise.models import MODELS
+from kwise.models.controls import CONTROLS
+from kwise.models.mean_shape import MeanShape
+from kwise.recipes import RECIPES, Recipe, disk_table, recipe
+from kwise.recipes.disk import ACCELERATIONS, PUBLISHED
+from kwise.recipes.overrides import apply_overrides, check_options
+from kwise.recipes.run import (
+    build,
+    loss_of,
+    preprocessing_of,
+    quick_dice,
+    train_recipe,
+    training_batches,
+    validation_dice,
+)
+from kwise.recipes.run import (
+    test_batches as scored_batches,
+)
+from kwise.recipes.scoring import evaluate_checkpoint
+from kwise.report.results import read_results, read_scores
+from kwise.training import train
+
+every_recipe = pytest.mark.parametrize("name", sorted(RECIPES))
+TINY = (
+    "n_frames=4",
+    "shape=16,16",
+    "acquisition.matrix=16,16",
+    "acquisition.accelerations=2,8",
+    "batch_size=2",
+    "frames=2",
+    "n_validation=2",
+    "stages.steps=2",
+    "stages.save_every=1",
+    "stages.validate_every=1",
+    "stages.warmup=1",
+)
+
+
+def tiny(name: str = "syn_net_shared_small", *changes: str) -> Recipe:
+    narrow = ("options.channels=4,8,8",) if name != "mean_shape_small" else ()
+    return apply_overrides(RECIPES[name](), (*TINY, *narrow, *changes))
+
+
+def on_the_phantom(start: Recipe) -> Recipe:
+    """The recipe on a small phantom, with no checkpoint to start from: one case and at most 200 points."""
+    return replace(
+        start,
+        dataset="heart",
+        init_from=None,
+        n_frames=4,
+        shape=(32, 32),
+        acquisition=replace(start.acquisition, matrix=(32, 32)),
+        batch_size=1,
+        points=None if start.points is None else 200,
+        frame_counts=None if start.frame_counts is None else (4, 6),
+    )
+
+
+# -- every recipe
+
+
+@every_recipe
+def test_a_recipe_is_complete(name: str) -> None:
+    made = RECIPES[name]()
+    assert made.name == name and recipe(name) == made
+    assert made.model in MODELS
+    check_options(MODELS[made.model], made.options, f"checking {name}")
+    assert made.stages and len({stage.name for stage in made.stages}) == len(made.stages)
+    assert set(made.published) <= set(made.acquisition.accelerations)
+    json.dumps(preprocessing_of(made))
+    json.dumps(dict(made.options))
+
+
+@every_recipe
+def test_a_recipe_builds_the_same_model_twice(name: str, global_state_untouched: None) -> None:
+    made = replace(RECIPES[name](), init_from=None)
+    first, again = build(made).state_dict(), build(made).state_dict()
+    assert all(torch.equal(first[key], again[key]) for key in first)
+
+
+def test_the_seed_draws_the_weights() -> None:
+    first, other = (build(replace(tiny(), seed=seed)).state_dict() for seed in (0, 1))
+    assert any(not torch.equal(first[key], other[key]) for key in first)
+
+
+@every_recipe
+def test_a_recipe_takes_a_training_step(name: str, tmp_path: Path) -> None:
+    made = on_the_phantom(RECIPES[name]())
+    model, batches = build(made), training_batches(made)
+    if isinstance(model, MeanShape):
+        model.fit([batches(0).targets])
+        return
+    before = {key: x.clone() for key, x in model.state_dict().items()}
+    for stage in made.stages:
+        one = replace(stage, steps=1, validate_every=0, warmup=0, schedule="constant")
+        train(model, batches, partial(loss_of, made, stage.name), one, tmp_path, progress=False)
+    moved = [key for key, x in model.state_dict().items() if not torch.equal(x, before[key])]
+    assert len(moved) > len(before) / 2
+    assert all(bool(torch.isfinite(x).all()) for x in model.state_dict().values())
+
+
+def test_an_unknown_recipe_names_the_nearest() -> None:
+    with pytest.raises(ValueError, match=r"choosing a recipe: got 'dsk_small'; wanted one like .*disk_small"):
+        recipe("dsk_small")
+
+
+def test_an_unknown_model_or_a_foreign_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="building a model: got 'unet'; wanted one of disk, "):
+        build(replace(tiny(), model="unet"))
+    checkpoint = train_recipe(tiny("mean_shape_small"), tmp_path, progress=False)
+    with pytest.raises(ValueError, match="starting syn_net_shared_small: got a checkpoint of mean_shape"):
+        build(replace(tiny(), init_from=str(checkpoint)))
+
+
+# -- overrides
+
+
+def test_overrides_reach_every_part_of_a_recipe() -> None:
+    made = tiny("li_net_small", "stages.0.learning_rate=0.5", "task.dice_weight=2", "seed=7", "frames=none")
+    assert made.shape == (16, 16) and made.frames is None and made.seed == 7
+    assert made.acquisition.accelerations == (2.0, 8.0) and made.task.dice_weight == 2.0
+    assert [stage.steps for stage in made.stages] == [2, 2, 2]
+    assert [stage.learning_rate for stage in made.stages] == [0.5, 3e-3, 3e-3]
+    assert made.options["channels"] == (4, 8, 8)
+    assert RECIPES["li_net_small"]().seed == 0, "an override changed the recipe for everyone"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("stages.step=3", "got no field 'step' in Stage; wanted steps"),
+        ("batch_size=many", "got 'many'; wanted int"),
+        ("acquisition=4", "wanted acquisition.FIELD"),
+        ("stages.9.steps=1", "got index 9; wanted 0 to 0"),
+        ("seed", "wanted KEY=VALUE"),
+    ],
+)
+def test_a_wrong_override_names_its_key(change: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        tiny("syn_net_shared_small", change)
+
+
+# -- the table
+
+
+@pytest.mark.parametrize("scale", ["small", "acdc", "paper"])
+def test_no_two_rows_of_a_table_share_a_place(scale: str) -> None:
+    rows = list(disk_table.rows(scale))
+    files = Counter((row.place, row.suffix) for row in rows)
+    assert max(files.values()) == 1, files.most_common(1)
+    for row in rows:
+        assert row.recipe.model in MODELS and row.control in {None, *CONTROLS}
+        assert not row.true_centre or row.recipe.model == "mean_shape"
+    runs = {row.run: replace(row.recipe) for row in rows}
+    assert all(runs[row.run] == row.recipe for row in rows), "two recipes train into one folder"
+
+
+def test_the_small_table_has_its_floors_controls_and_seeds() -> None:
+    names = Counter(row.name for row in disk_table.rows("small"))
+    for name in disk_table.HEADLINES:
+        assert names[name] == 3
+    for name in ("mean_shape", "mean_shape_true_centre", "disk", "syn_net", "li_net", "nnunet_style"):
+        assert names[name] == 1
+    for name in disk_table.CONTROLLED:
+        assert names[f"{name}_shuffled_kspace"] == names[f"{name}_centre_only"] == 1
+    with pytest.raises(ValueError, match="choosing a scale: got 'huge'; wanted small, acdc or paper"):
+        list(disk_table.rows("huge"))
+
+
+def test_published_numbers_stand_beside_the_paper_recipes() -> None:
+    for rate in ACCELERATIONS:
+        assert RECIPES[f"disk_r{rate:g}"]().published == {rate: PUBLISHED["disk"][rate]}
+
+
+# -- from a recipe to a table
+
+
+def test_train_score_and_print(tmp_path: Path) -> None:
+    made = tiny()
+    checkpoint = train_recipe(made, tmp_path / "runs" / "tiny", progress=False)
+    assert {path.name for path in checkpoint.parent.iterdir()} == {
+        "checkpoint", "train.state.pt", "log.jsonl", "recipe.json",
+    }  # fmt: skip
+    loaded = load_checkpoint(checkpoint, MODELS)
+    assert loaded.name == "syn_net_shared" and loaded.options == {"channels": (4, 8, 8)}
+    assert loaded.preprocessing["matrix"] == [16, 16] and loaded.preprocessing["classes"][1] == "LV"
+    about = json.loads((checkpoint.parent / "recipe.json").read_text())
+    assert about["stages"][0]["steps"] == 2 and about["machine"]["threads"] >= 1
+
+    results = tmp_path / "results" / "disk_small"
+    score = partial(
+        evaluate_checkpoint, checkpoint, data=heart_dataset(4, (16, 16)), acquisition=made.acquisition, n=4
+    )
+    path = score(results / "syn_net_shared" / "seed0", (2.0, 8.0))
+    score(results / "syn_net" / "seed0", (2.0, 8.0), control="shuffled_kspace")
+    rows = read_scores(path)
+    assert len(rows) == 8 and Counter(row["acceleration"] for row in rows) == {2.0: 4, 8.0: 4}
+    assert all(0 <= row["dice_foreground"] <= 1 for row in rows)
+    again = score(tmp_path / "again", (2.0, 8.0))
+    assert again.read_text() == path.read_text(), "two scorings of one checkpoint differ"
+    assert set(read_results(results)) == {"syn_net_shared", "syn_net"}
+    text = disk_table.table("small", tmp_path / "results")
+    assert "syn_net_shared" in text and "R = 8" in text.replace("R=8", "R = 8")
+
+
+def test_a_trained_recipe_is_not_trained_again(tmp_path: Path) -> None:
+    made = tiny()
+    first = load_checkpoint(train_recipe(made, tmp_path, progress=False), MODELS).model.state_dict()
+    log = (tmp_path / "log.jsonl").read_text()
+    again = load_checkpoint(train_recipe(made, tmp_path, progress=False), MODELS).model.state_dict()
+    assert (tmp_path / "log.jsonl").read_text() == log
+    assert all(torch.equal(first[key], again[key]) for key in first)
+
+
+def test_the_upper_bound_sees_everything(tmp_path: Path) -> None:
+    made = tiny("nnunet_style_small")
+    assert made.fully_sampled and bool(training_batches(made)(0).measurement.mask.all())
+    checkpoint = train_recipe(made, tmp_path / "run", progress=False)
+    path = evaluate_checkpoint(
+        checkpoint, tmp_path, (8.0,), data=heart_dataset(4, (16, 16)), acquisition=made.acquisition, n=2,
+        fully_sampled=True,
+    )  # fmt: skip
+    assert [(row["acceleration"], row["achieved_acceleration"]) for row in read_scores(path)] == [
+        (8.0, 1.0)
+    ] * 2
+
+
+def test_the_floor_is_told_where_the_heart_is(tmp_path: Path) -> None:
+    made = tiny("mean_shape_small", "stages.steps=8", "options.matrix=(16, 16)", "frames=none")
+    checkpoint = train_recipe(made, tmp_path / "run", progress=False)
+    score = partial(
+        evaluate_checkpoint, checkpoint, accelerations=(8.0,), data=heart_dataset(4, (16, 16)),
+        acquisition=made.acquisition, n=6,
+    )  # fmt: skip
+    blind, told = (read_scores(score(tmp_path / str(flag), true_centre=flag)) for flag in (False, True))
+    dice = [sum(row["dice_foreground"] for row in rows) for rows in (blind, told)]
+    assert dice[1] > dice[0]
+
+
+# -- validation and test batches
+
+
+def test_validation_is_the_mean_dice_and_leaves_the_model_training() -> None:
+    made = tiny()
+    model = build(made).train()
+    value = validation_dice(made, None, model)
+    assert 0 <= value <= 1 and model.training and validation_dice(made, None, model) == value
+
+
+def test_quick_dice_counts_labelled_pixels_alone() -> None:
+    truth = torch.tensor([[1, 1, 2, 3, 0, -1]])
+    assert quick_dice(truth.clamp(min=0), truth) == 1.0
+    assert quick_dice(torch.tensor([[1, 1, 2, 3, 0, 3]]), truth) == 1.0
+    assert quick_dice(torch.tensor([[1, 0, 2, 0, 0, 0]]), truth) == pytest.approx((2 / 3 + 1 + 0) / 3)
+
+
+def test_cases_of_different_size_are_scored_one_by_one() -> None:
+    phantom, acquisition = heart_dataset(2, (16, 16)), tiny().acquisition
+    sizes = [
+        [len(batch.cases) for batch in scored_batches(data, chosen, 2.0, "test", 3)]
+        for data, chosen in (
+            (phantom, acquisition),
+            (replace(phantom, stored=True), acquisition),
+            (phantom, replace(acquisition, matrix=None)),
+        )
+    ]
+    assert sizes == [[3], [1, 1, 1], [1, 1, 1]]
