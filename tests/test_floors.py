@@ -19,8 +19,8 @@ SRC = ROOT / "src" / "kwise"
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("checks", "types", "seeding", "nn"),  # 0: nouns and bricks
     ("fourier",),  # 1: ground
-    ("coordinates", "operator"),  # 2: ground
-    ("sampling", "simulate", "phantom", "phenotypes", "metrics"),  # 3: physics and pure measures
+    ("coordinates", "operator", "coils"),  # 2: ground
+    ("sampling", "simulate", "phantom", "phenotypes", "metrics", "image_metrics"),  # 3: physics and pure measures
     ("data", "models"),  # 4: never see each other
     ("tasks",),  # 5
     ("checkpoint", "training", "evaluate", "predict", "report"),  # 6: verbs
@@ -32,6 +32,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 # The only imports between different neighbours of one floor: (who, whom).
 SIDEWAYS = {
     ("types", "checks"),
+    ("coils", "operator"),
     ("training", "checkpoint"),
     ("evaluate", "checkpoint"),
     ("predict", "checkpoint"),
@@ -42,7 +43,7 @@ SIDEWAYS = {
 # Who may never import whom, on top of the floors, directly or through another module of kwise.
 FORBIDDEN: dict[str, set[str]] = {
     "nn": {name for floor in FLOORS for name in floor} - {"nn"},
-    "models": {"data", "sampling", "simulate", "phantom", "metrics", "tasks"},
+    "models": {"data", "sampling", "simulate", "phantom", "metrics", "image_metrics", "tasks"},
     "tasks": {"data", "models", "sampling", "simulate"},
     "training": {"data", "models", "simulate"},
     "evaluate": {"data", "models", "simulate"},
@@ -55,6 +56,7 @@ RESERVED: dict[str, set[str]] = {
     "h5py": {"data"},
     "ismrmrd": {"data"},
     "nibabel": {"data"},
+    "pydicom": {"data"},
     "matplotlib": {"report", "viewer"},
     "jsonargparse": {"cli", "recipes"},  # recipes: typed overrides
     "argparse": {"cli"},

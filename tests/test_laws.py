@@ -198,38 +198,69 @@ def test_a_case_is_a_scan_in_our_axes_and_labels(name: str, global_state_untouch
 # -- tasks
 
 
-def perfect_logits(labels: Tensor, n_classes: int = 4) -> Tensor:
-    """(b, k, z, f, y, x) logits that are sure of every label."""
-    return 40 * torch.nn.functional.one_hot(labels.clamp(min=0), n_classes).movedim(-1, 1).float()
+def perfect_labels(targets: Targets) -> Prediction:
+    """Logits (b, k, z, f, y, x) that are sure of every label."""
+    return Prediction(40 * torch.nn.functional.one_hot(targets.labels.clamp(min=0), 4).movedim(-1, 1).float())
+
+
+def perfect_image(targets: Targets) -> Prediction:
+    return Prediction(image=targets.image)
+
+
+def wrong_labels(targets: Targets) -> Prediction:
+    return perfect_labels(replace(targets, labels=(targets.labels + 1) % 4))
+
+
+def wrong_image(targets: Targets) -> Prediction:
+    assert targets.image is not None
+    return Prediction(image=targets.image.flip(-1))
+
+
+def noisy(targets: Targets) -> Prediction:
+    """An answer of every kind, neither right nor wholly wrong."""
+    logits = torch.randn(3, 4, 1, 3, 9, 8, generator=generator("logits"))
+    assert targets.image is not None
+    noise = torch.randn(targets.image.shape, dtype=torch.complex64, generator=generator("image"))
+    return Prediction(logits, targets.image + noise)
+
+
+# What a perfect answer to each task is, what a wrong one is, and which scores perfection has.
+ANSWERS = {
+    "segmentation": (perfect_labels, wrong_labels, {"dice_foreground": 1, "hd_foreground_px": 0}),
+    "reconstruction": (
+        perfect_image,
+        wrong_image,
+        {"psnr_db": float("inf"), "ssim": 1, "nmse": 0, "complex_psnr_db": float("inf"), "complex_ssim": 1},
+    ),
+}
 
 
 def random_targets(b: int = 3) -> Targets:
     labels = torch.randint(0, 4, (b, 1, 3, 9, 8), generator=generator("targets"))
     labels[0, :, 1] = IGNORE  # frames nobody annotated
-    return Targets(labels, spacing_mm=torch.tensor([[8.0, 2.0, 2.0]]).expand(b, -1))
+    image = torch.randn(b, 1, 3, 9, 8, dtype=torch.complex64, generator=generator("truth"))
+    return Targets(labels, image, spacing_mm=torch.tensor([[8.0, 2.0, 2.0]]).expand(b, -1))
 
 
 @every("name", sorted(TASKS))
 def test_a_perfect_prediction_scores_perfectly(name: str) -> None:
     targets, task = random_targets(), TASKS[name]()
-    perfect = Prediction(perfect_logits(targets.labels))
-    for row in task.score(perfect, targets):
-        assert row["dice_foreground"] == 1
-        assert row["soft_foreground"] == pytest.approx(1, abs=1e-4)
-        assert row["hd_foreground_px"] == 0
-    wrong = Prediction(perfect_logits((targets.labels + 1) % 4))
-    assert task.loss(perfect, targets) < 1e-3 < 0.5 < task.loss(wrong, targets)
+    perfect, wrong, scores = ANSWERS[name]
+    for row in task.score(perfect(targets), targets):
+        assert {key: row[key] for key in scores} == scores
+    assert task.loss(perfect(targets), targets) < 1e-3 < 0.5 < task.loss(wrong(targets), targets)
 
 
 @every("name", sorted(TASKS))
 def test_a_cases_score_ignores_its_batch(name: str, global_state_untouched: None) -> None:
     targets, task = random_targets(), TASKS[name]()
-    logits = torch.randn(3, 4, 1, 3, 9, 8, generator=generator("logits"))
-    together = task.score(Prediction(logits), targets)
+    answer = noisy(targets)
+    together = task.score(answer, targets)
     for i in range(3):
         one = slice(i, i + 1)
-        alone = replace(targets, labels=targets.labels[one], spacing_mm=targets.spacing_mm[one])
-        assert task.score(Prediction(logits[one]), alone)[0] == pytest.approx(together[i], nan_ok=True)
+        alone = Targets(targets.labels[one], targets.image[one], spacing_mm=targets.spacing_mm[one])
+        single = Prediction(answer.logits[one], answer.image[one])
+        assert task.score(single, alone)[0] == pytest.approx(together[i], nan_ok=True)
 
 
 # -- batches

@@ -129,9 +129,8 @@ def test_a_models_own_losses_are_added() -> None:
     assert torch.allclose(more, plain + 0.5)
 
 
-@pytest.mark.parametrize("name", sorted(TASKS))
-def test_a_perfect_prediction_scores_perfectly(name: str) -> None:
-    rows = TASKS[name]().score(Prediction(logits_of(heart())), targets_of(heart()))
+def test_a_perfect_prediction_scores_perfectly() -> None:
+    rows = TASKS["segmentation"]().score(Prediction(logits_of(heart())), targets_of(heart()))
     assert len(rows) == 2
     for row in rows:
         for key, value in row.items():

@@ -223,9 +223,9 @@ class Query:
 class Targets:
     """The truth a task scores against, at the frames of `query`.
 
-    `labels` (b, z, f, y, x) int64, IGNORE where unknown; `image` (b, z, f, y, x) float32 magnitude or None;
-    `query` says which frames these are; `spacing_mm` (b, 3) is (z, y, x); `ed`, `es` (b,) int64 index into f,
-    -1 unknown.
+    `labels` (b, z, f, y, x) int64, IGNORE where unknown; `image` (b, z, f, y, x) complex64 or float32
+    magnitude, None where nobody needs it; `query` says which frames these are; `spacing_mm` (b, 3) is (z, y,
+    x); `ed`, `es` (b,) int64 index into f, -1 unknown.
     """
 
     labels: Tensor
@@ -258,8 +258,8 @@ class Prediction:
     """A model's answer.
 
     `logits` (b, k, z, f, y, x), or (b, k, z, q) where the query named points; `image` (b, z, f, y, x)
-    magnitude; `latents` (b, m, d) of the encoder; `losses` named scalars a model adds to its task's loss
-    (weight 1).
+    or (b, z, q), complex64 or its magnitude, in the units measured; `latents` (b, m, d) of the encoder;
+    `losses` named scalars a model adds to its task's loss (weight 1).
     """
 
     logits: Tensor | None = None

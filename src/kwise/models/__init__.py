@@ -5,6 +5,7 @@ from torch import nn
 from kwise.models.disk import Disk
 from kwise.models.disk_plus import DiskPlus
 from kwise.models.harmonic_unet import HarmonicUNet
+from kwise.models.kspace_transformer import KSpaceTransformer
 from kwise.models.li_net import LiNet
 from kwise.models.mean_shape import MeanShape
 from kwise.models.nnunet_style import NNUNetStyle
@@ -20,4 +21,5 @@ MODELS: dict[str, type[nn.Module]] = {
     "li_net": LiNet,
     "nnunet_style": NNUNetStyle,
     "mean_shape": MeanShape,
+    "kspace_transformer": KSpaceTransformer,
 }
