@@ -135,3 +135,12 @@ def test_a_turn_of_the_cycle_turns_the_harmonics() -> None:
         a, b = here[..., 2 * m - 1, :], here[..., 2 * m, :]
         torch.testing.assert_close(there[..., 2 * m - 1, :], c * a - s * b, atol=1e-4, rtol=1e-3)
         torch.testing.assert_close(there[..., 2 * m, :], s * a + c * b, atol=1e-4, rtol=1e-3)
+
+
+@torch.inference_mode()
+def test_mixed_precision_leaves_the_regression_alone() -> None:
+    values, mask = sampled(0.5)
+    regression, rows = HarmonicRegression(2, 2), axis_coords(ROWS)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = regression(values, mask, rows)
+    assert torch.equal(mixed, regression(values, mask, rows))

@@ -250,3 +250,12 @@ def test_the_transformer_does_not_know_the_order_of_its_tokens() -> None:
 
 def test_cell_centres_lie_within_the_field_of_view() -> None:
     assert cell_centres(4).tolist() == [-0.375, -0.125, 0.125, 0.375]
+
+
+@torch.inference_mode()
+def test_mixed_precision_changes_answers_a_little(make_measurement) -> None:
+    model, measurement = small(), make_measurement()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = model(measurement).logits.float()
+    exact = model(measurement).logits
+    assert (mixed - exact).abs().max() < 0.05 * exact.abs().max()

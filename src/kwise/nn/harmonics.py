@@ -45,6 +45,10 @@ class HarmonicRegression(nn.Module):
         """`values` (b, t, r, d) complex, zero where `mask` (b, t, r) is False -> coefficients (b, h, r, 2 n +
         1, d).
         """
+        with torch.autocast(values.device.type, enabled=False):  # Cholesky needs float32
+            return self._posterior_mean(values, mask, rows)
+
+    def _posterior_mean(self, values: Tensor, mask: Tensor, rows: Tensor) -> Tensor:
         n_frames = values.shape[1]
         n = min(self.n_harmonics, (n_frames - 1) // 2)
         times = torch.arange(n_frames, device=values.device) / n_frames

@@ -45,7 +45,8 @@ class SpectralProfiles(nn.Module):
     def forward(self, k: Tensor) -> Tensor:
         """Positions k (...) in cycles per field of view -> complex (..., g)."""
         weights = hat_weights((k / self.reach).clamp(-1, 1) * 0.5 + 0.5, self.n_knots)
-        learned = torch.view_as_complex(torch.einsum("...n,gnc->...gc", weights, self.table).contiguous())
+        parts = torch.einsum("...n,gnc->...gc", weights, self.table)
+        learned = torch.view_as_complex(parts.float().contiguous())  # there is no complex bfloat16
         first = (weights @ self.low_pass).unsqueeze(-1)
         return torch.cat([first.to(learned.dtype), learned], dim=-1)
 
