@@ -2,6 +2,7 @@
 #   make demo       install, then segment a virtual patient straight from 8-fold undersampled k-space
 #   make test       install, then lint, type check and run every fast test
 #   make test-slow  install, then run the training checks of minutes
+#   make bench      install, then measure core time and memory (docs/benchmarks.md)
 #   make clean      remove what the other targets made
 
 SHELL := /bin/bash
@@ -17,7 +18,7 @@ THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 PYTHON ?= $(shell for p in python3.11 python3 python; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo "$$p"; break; }; done)
 
-.PHONY: demo test test-slow lint install clean
+.PHONY: demo test test-slow bench lint install clean
 
 demo: $(READY)
 	@$(BIN)/kwise demo
@@ -27,6 +28,10 @@ test: lint
 
 test-slow: $(READY)
 	@$(THREADS) $(BIN)/pytest -m slow --benchmark-disable
+
+# Core time, not wall time: a busy machine then changes the numbers little.
+bench: $(READY)
+	@$(THREADS) $(BIN)/pytest benchmarks/bench_*.py -s --benchmark-only --benchmark-timer=time.process_time --benchmark-quiet
 
 lint: $(READY)
 	@$(BIN)/ruff check src tests benchmarks
