@@ -29,9 +29,19 @@ TINY: dict[str, dict[str, object]] = {
         "width": 16, "heads": 2, "ffn": 16, "encoder_layers": 1, "lr_layers": 1, "hr_layers": 2,
         "refine_channels": 4, "refine_convs": 1,
     },
+    "kspace_transformer_plus": {
+        "width": 16, "heads": 2, "ffn": 16, "encoder_layers": 1, "lr_layers": 1, "hr_layers": 2,
+        "patch": (2, 3), "refine_channels": (4, 6),
+    },
+    "unet": {"channels": (4, 6), "convs": 1},
+    "k_unet": {"channels": (4, 6), "convs": 1},
+    "admm_net": {"stages_unrolled": 2, "channels": 4, "kernel": 3, "knots": 5},
+    "d5c5": {"cascades": 2, "channels": 4, "middle": 1},
+    "oucr_style": {"channels": 4, "iterations": 2},
 }  # fmt: skip
 # These answer with an image in the units measured; all others with class logits.
-RECONSTRUCTIONS = {"kspace_transformer"}
+RECONSTRUCTIONS = {"kspace_transformer", "kspace_transformer_plus", "unet", "k_unet", "admm_net", "d5c5"}
+RECONSTRUCTIONS |= {"oucr_style"}
 SIZES = [{"ky": 9, "kx": 14}, {"ky": 12, "kx": 7, "z": 2}]
 
 every_model = pytest.mark.parametrize("name", sorted(MODELS))
