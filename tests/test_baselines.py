@@ -211,13 +211,21 @@ def test_shuffled_kspace_moves_cases_by_one(make_measurement: Make) -> None:
         shuffled_kspace(make_measurement(b=1))
 
 
-def test_centre_only_keeps_the_line_nearest_to_dc() -> None:
+def test_centre_only_keeps_one_line_of_the_whole_cine() -> None:
     mask = torch.zeros(1, 1, 3, 9, 4, dtype=torch.bool)
     mask[0, 0, 0, [1, 4, 5]] = True
     mask[0, 0, 1, [0, 6]] = True  # frame 2 acquired nothing
     kept = CONTROLS["centre_only"](Measurement(torch.ones(1, 1, 1, 3, 9, 4) + 0j, mask))
-    assert kept.mask.any(dim=-1)[0, 0].nonzero().tolist() == [[0, 4], [1, 6]]
-    assert kept.kspace.abs().sum() == 8
+    assert kept.mask.any(dim=-1)[0, 0].nonzero().tolist() == [[0, 4]]
+    assert kept.kspace.abs().sum() == 4
+
+
+def test_centre_only_keeps_a_single_neighbour_where_dc_was_never_acquired() -> None:
+    mask = torch.zeros(1, 1, 3, 9, 4, dtype=torch.bool)
+    mask[0, 0, 0, [3, 8]] = True
+    mask[0, 0, 1, [3, 5]] = True
+    kept = centre_only(Measurement(torch.ones(1, 1, 1, 3, 9, 4) + 0j, mask))
+    assert kept.mask.any(dim=-1)[0, 0].nonzero().tolist() == [[0, 3], [1, 3]]
     assert torch.equal(centre_only(kept).mask, kept.mask)
 
 

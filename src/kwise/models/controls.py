@@ -24,11 +24,19 @@ def shuffled_kspace(measurement: Measurement) -> Measurement:
 
 
 def centre_only(measurement: Measurement) -> Measurement:
-    """Of each frame only the acquired line nearest DC is kept: position and size of the body, little else."""
+    """Of the whole cine only the one line nearest DC is kept, in the frames that acquired it.
+
+    A frame's own nearest line would not do: over the frames these are several lines, and a model that shares
+    lines over time reads a coarse heart from them.
+    """
     acquired = measurement.mask.any(dim=-1)
-    distance = _line_distance(measurement)
-    nearest = distance.masked_fill(~acquired, torch.inf).argmin(dim=-1, keepdim=True)
-    kept = torch.zeros_like(acquired).scatter(-1, nearest, True)
+    distance = _line_distance(measurement).masked_fill(~acquired, torch.inf)
+    nearest = distance.amin(dim=(-1, -2), keepdim=True)
+    kept = acquired & (distance == nearest)
+    # Two lines at the same distance from DC are one too many: the first is kept.
+    first = kept.any(dim=-2, keepdim=True).to(torch.uint8).argmax(dim=-1, keepdim=True)
+    if measurement.trajectory is None:
+        kept = kept & (torch.arange(kept.shape[-1], device=kept.device) == first)
     return replace(measurement, mask=measurement.mask & kept.unsqueeze(-1))
 
 
