@@ -67,6 +67,7 @@ def build() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]
     _simulate(verb)
     _predict(verb)
     _info(verb)
+    _convert(verb)
     _list(verb)
     _train(verb)
     _evaluate(verb)
@@ -147,9 +148,7 @@ def _predict(verb: Verb) -> None:
 
     about = "answer a k-space file: segmentation.nii.gz, areas.csv, report.html"
     parser = verb("predict", about, "kwise predict p.h5 -o out", run)
-    parser.add_argument(
-        "file", type=Path, metavar="FILE", help="a k-space file, such as kwise simulate writes"
-    )
+    parser.add_argument("file", type=Path, metavar="FILE", help="a file of any format that kwise info reads")
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the answers"
     )
@@ -164,9 +163,27 @@ def _info(verb: Verb) -> None:
 
         show_info(options.path)
 
-    about = "tell what a k-space file or a checkpoint folder holds; draws the mask"
-    parser = verb("info", about, "kwise info p.h5", run)
-    parser.add_argument("path", type=Path, metavar="PATH", help="a k-space file or a checkpoint folder")
+    about = "tell what a file of any format kwise reads, or a checkpoint folder, holds; draws the mask"
+    parser = verb("info", about, "kwise info scan.mrd", run)
+    parser.add_argument("path", type=Path, metavar="PATH", help="raw data, images, or a checkpoint folder")
+
+
+def _convert(verb: Verb) -> None:
+    def run(options: argparse.Namespace) -> None:
+        from kwise.cli.converting import run_convert
+
+        run_convert(options.source, options.target, options.to, options.axes, options.mask, options.coils)
+
+    about = "write a file of any format kwise reads as kwise's own k-space file, or as MRD"
+    parser = verb("convert", about, "kwise convert cine_sax.mat p.h5 --mask mask_Uniform8.mat --coils 4", run)
+    add = parser.add_argument
+    add("source", type=Path, metavar="IN", help="raw data or images, a file or a folder (docs/formats.md)")
+    add("target", type=Path, metavar="OUT", help="the file to write")
+    layouts = partial(word_of, ("kwise", "mrd"))
+    add("--to", type=layouts, metavar="LAYOUT", help="kwise or mrd; default: mrd for a name with .mrd in it")
+    add("--axes", metavar="NAMES", help='axes of a numpy array, e.g. "t c ky kx"')
+    add("--mask", type=Path, metavar="FILE", help="a CMRxRecon mask file to undersample with")
+    add("--coils", type=count, metavar="N", help="compress to N virtual coils; default: keep all")
 
 
 def _list(verb: Verb) -> None:

@@ -67,16 +67,18 @@ def first_sentence(thing: object) -> str:
 
 
 def show_info(path: Path) -> None:
-    """Print what a k-space file or a checkpoint folder holds."""
-    if path.is_dir():
+    """Print what any file kwise reads, or a checkpoint folder, holds."""
+    if (path / "config.json").is_file():
         _print_pairs(checkpoint_facts(path))
         return
-    from kwise.data.kspace_file import describe, read_scan
+    from kwise.cli.describing import facts_and_mask
 
-    scan = read_scan(path)
-    assert scan.mask is not None
-    lines = scan.mask.any(dim=-1)
-    _print_pairs(describe(path) | mask_facts(scan.mask, lines))
+    facts, mask = facts_and_mask(path)
+    if mask is None:
+        _print_pairs(facts)
+        return
+    lines = mask.any(dim=-1)
+    _print_pairs(facts | mask_facts(mask, lines))
     middle = len(lines) // 2
     where = "" if len(lines) == 1 else f", slice {middle + 1} of {len(lines)}"
     print(f"mask{where}: ky down, frames across")
@@ -110,8 +112,17 @@ def mask_facts(mask: Tensor, lines: Tensor) -> dict[str, str]:
     return {
         "acceleration achieved": f"{mask.numel() / int(mask.sum()):.2f}",
         "lines a frame": f"{low if low == high else f'{low} to {high}'} of {lines.shape[-1]}",
-        "acs": f"{acs_of(lines)} central lines in every frame",
+        "acs": _acs_words(mask, lines),
     }
+
+
+def _acs_words(mask: Tensor, lines: Tensor) -> str:
+    if bool((mask.any(dim=-1) == mask.all(dim=-1)).all()):
+        return f"{acs_of(lines)} central lines in every frame"
+    from kwise.coils import acs_shape
+
+    ky, kx = acs_shape(mask)
+    return f"{ky} x {kx} central samples (ky, kx)"
 
 
 def acs_of(lines: Tensor) -> int:

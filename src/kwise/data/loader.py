@@ -15,7 +15,7 @@ from torch import Tensor
 from kwise.data.frames import resample_frames
 from kwise.data.geometry import crop_fov, resample_labels
 from kwise.operator import resize_kspace
-from kwise.sampling import draw_mask
+from kwise.sampling import draw_plane_mask
 from kwise.seeding import generator
 from kwise.simulate import simulate_scan
 from kwise.types import IGNORE, Batch, Measurement, Query, Scan, Targets
@@ -65,13 +65,13 @@ def simulate(scan: Scan, acquisition: Acquisition, words: Words) -> Scan:
 
 
 def draw_scan_mask(scan: Scan, name: str, acceleration: float, words: Words) -> Tensor:
-    """A mask (z, t, ky, 1) for a scan; every slice gets its own lines."""
-    n_slices, n_frames, n_lines, _ = scan.shape
+    """A mask (z, t, ky, kx) for a scan; every slice gets its own lines or points."""
+    n_slices, n_frames, *shape = scan.shape
     slices = [
-        draw_mask(name, n_lines, n_frames, acceleration, generator("mask", *words, z))
+        draw_plane_mask(name, (shape[0], shape[1]), n_frames, acceleration, generator("mask", *words, z))
         for z in range(n_slices)
     ]
-    return torch.stack(slices).unsqueeze(-1)
+    return torch.stack(slices)
 
 
 def measure(scan: Scan, mask: Tensor, matrix: tuple[int, int] | None) -> Measurement:

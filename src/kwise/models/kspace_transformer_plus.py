@@ -81,8 +81,8 @@ class Plane:
 
     def cut(self, shape: tuple[int, int], padded: tuple[int, int]) -> "Plane":
         """The centre of it."""
-        middle = (crop_centre(x, shape) for x in (self.measured, self.mask, self.spectrum))
-        return Plane(*middle, padded)
+        measured, mask = crop_centre(self.measured, shape), crop_centre(self.mask, shape)
+        return Plane(measured, mask, crop_centre(self.spectrum, shape), padded)
 
 
 class KSpaceTransformerPlus(nn.Module):

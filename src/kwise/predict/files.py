@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kwise.checkpoint import Loaded, load_checkpoint
 from kwise.data.answers import write_areas, write_segmentation
-from kwise.data.kspace_file import read_scan
+from kwise.data.raw import open_any, with_kspace
 from kwise.models import MODELS
 from kwise.predict.answer import Answer, answer
 from kwise.predict.facts import page_of
@@ -37,13 +37,13 @@ def all_shipped() -> list[Path]:
 
 
 def predict_file(file: Path | str, folder: Path | str, checkpoint: Path | str | None = None) -> Answer:
-    """Answer a k-space file with a checkpoint (None: the shipped one) into `folder`.
+    """Answer any file `open_any` reads with a checkpoint (None: the shipped one) into `folder`.
 
     Writes segmentation.nii.gz, areas.csv and report.html; each appears whole or not at all.
     """
     checkpoint = shipped() if checkpoint is None else Path(checkpoint)
     check_folder(folder)
-    scan = read_scan(file)
+    scan = with_kspace(open_any(file))
     loaded = load_checkpoint(checkpoint, MODELS)
     found = answer(scan, loaded)
     write_answer(Path(folder), found, loaded, fingerprint(checkpoint), Path(file).name)

@@ -47,6 +47,12 @@ def harmonic_unet_small() -> Recipe:
     return _small("harmonic_unet", 6400)
 
 
+def harmonic_unet_fine_small() -> Recipe:
+    """The same on single pixels, with the rival's channels."""
+    recipe = _small("harmonic_unet", 6000, {"block": 1, "channels": (16, 32, 64, 128)})
+    return replace(recipe, name="harmonic_unet_fine_small")
+
+
 def disk_plus_small() -> Recipe:
     """Ours, without an inverse FFT."""
     return _small("disk_plus", 8000)
@@ -146,6 +152,7 @@ def disk_plus_paper() -> Recipe:
 
 SMALL: tuple[Callable[[], Recipe], ...] = (
     harmonic_unet_small,
+    harmonic_unet_fine_small,
     disk_plus_small,
     disk_plus_unrotated_small,
     syn_net_shared_small,

@@ -83,8 +83,10 @@ def _variants(recipe: Recipe) -> Iterator[Row]:
             yield Row(f"{name}_{control}", recipe, control=control)
 
 
-def regenerate(scale: str, results: Path, runs: Path = Path("runs"), only: str | None = None) -> None:
-    """Train what is not trained yet, score what is not scored yet; `only` names one row."""
+def regenerate(
+    scale: str, results: Path, runs: Path = Path("runs"), *, only: str | None = None, train: bool = True
+) -> None:
+    """Score what has no scores yet, training it first where it has no weights; `only` names one row."""
     for row in rows(scale):
         scored = results / f"disk_{scale}" / row.place
         if (only is not None and row.name != only) or (scored / f"scores{row.suffix}.csv").exists():
@@ -92,6 +94,8 @@ def regenerate(scale: str, results: Path, runs: Path = Path("runs"), only: str |
         folder = runs / row.run
         checkpoint = folder / "checkpoint"
         if not checkpoint.exists():
+            if not train:
+                continue
             checkpoint = train_recipe(row.recipe, folder)
         _score(row, checkpoint, scored, scale)
         for kept in (Path("recipe.json"), Path("log.jsonl")):

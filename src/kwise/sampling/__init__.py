@@ -1,4 +1,6 @@
-"""Sampling masks by name: which readout lines (t, ky) of a cine are acquired at an acceleration R."""
+"""Sampling masks by name: which readout lines (t, ky), or points (t, ky, kx), are acquired at an
+acceleration R.
+"""
 
 import difflib
 from collections.abc import Callable
@@ -9,15 +11,25 @@ from kwise.sampling.budget import achieved_acceleration
 from kwise.sampling.files import load_mask
 from kwise.sampling.kt import kt_variable_density
 from kwise.sampling.lines import equispaced_lines, gaussian_lines, random_lines, uniform_lines
+from kwise.sampling.planes import gaussian_2d, gaussian_2d_centre, uniform_1d, uniform_1d_centre
 
-__all__ = ["MASKS", "achieved_acceleration", "draw_mask", "load_mask"]
+__all__ = ["MASKS", "PLANE_MASKS", "achieved_acceleration", "draw_mask", "draw_plane_mask", "load_mask"]
 
+# Whole readout lines: (n_lines, n_frames, R, generator) -> (t, ky).
 MASKS: dict[str, Callable[[int, int, float, Generator], Tensor]] = {
     "gaussian_lines": gaussian_lines,
     "uniform": uniform_lines,
     "equispaced": equispaced_lines,
     "random": random_lines,
     "kt_variable_density": kt_variable_density,
+    "uniform_1d": uniform_1d,
+    "uniform_1d_centre": uniform_1d_centre,
+}
+
+# Single points, as where both axes are phase encoding: ((ky, kx), n_frames, R, generator) -> (t, ky, kx).
+PLANE_MASKS: dict[str, Callable[[tuple[int, int], int, float, Generator], Tensor]] = {
+    "gaussian_2d": gaussian_2d,
+    "gaussian_2d_centre": gaussian_2d_centre,
 }
 
 
@@ -31,3 +43,21 @@ def draw_mask(name: str, n_lines: int, n_frames: int, acceleration: float, gener
             f"drawing a mask: got the name {name!r}; wanted one of MASKS, nearest {', '.join(near)}"
         )
     return MASKS[name](n_lines, n_frames, acceleration, generator)
+
+
+def draw_plane_mask(
+    name: str, shape: tuple[int, int], n_frames: int, acceleration: float, generator: Generator
+) -> Tensor:
+    """(t, ky, kx) bool of any mask family, of points or of whole lines, on a grid of `shape` (ky, kx);
+    ValueError as `draw_mask`.
+    """
+    if name in PLANE_MASKS:
+        return PLANE_MASKS[name](shape, n_frames, acceleration, generator)
+    if name not in MASKS:
+        known = [*MASKS, *PLANE_MASKS]
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.3) or known
+        raise ValueError(
+            f"drawing a mask: got the name {name!r}; wanted a line or plane mask, nearest {', '.join(near)}"
+        )
+    lines = MASKS[name](shape[0], n_frames, acceleration, generator)
+    return lines.unsqueeze(-1).expand(-1, -1, shape[1])
