@@ -188,13 +188,13 @@ def test_stages_keep_their_states_apart(tmp_path: Path) -> None:
 @pytest.mark.parametrize("other", [Tiny(7), nn.Linear(3, 3)], ids=["other width", "other layers"])
 def test_the_state_of_another_model_is_one_clear_error(tmp_path: Path, other: nn.Module) -> None:
     train(Tiny(), batches, loss, STAGE, tmp_path, progress=False)
-    with pytest.raises(ValueError, match=r"resuming from .*train\.state\.pt: got the state of another run"):
+    with pytest.raises(ValueError, match=r"resuming from .*train\.state\.pt: got a broken file or the state of another run"):
         train(other, batches, loss, STAGE, tmp_path, progress=False)
 
 
 def test_the_state_of_other_optimisers_is_one_clear_error(tmp_path: Path) -> None:
     train(Tiny(), batches, loss, STAGE, tmp_path, progress=False)
-    with pytest.raises(ValueError, match="got the state of another run"):
+    with pytest.raises(ValueError, match="got a broken file or the state of another run"):
         train(Tiny(), batches, loss, replace(STAGE, matrix_rate=0.0), tmp_path, progress=False)
 
 
@@ -314,3 +314,9 @@ def main(what: str, folder: Path) -> None:
 
 if __name__ == "__main__":
     main(sys.argv[1], Path(sys.argv[2]))
+
+
+def test_a_broken_state_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / f"{STAGE.name}.state.pt").write_bytes(b"half a file")
+    with pytest.raises(ValueError, match="got a broken file"):
+        train(Tiny(), batches, loss, STAGE, tmp_path, progress=False)

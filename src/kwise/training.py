@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -22,6 +23,9 @@ from kwise.types import Batch
 
 Batches = Callable[[int], Batch]
 Loss = Callable[[nn.Module, Batch], Tensor]
+
+
+SCHEDULES = ("cosine", "constant")
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,12 @@ class Stage:
     precision: str = "32-true"
     devices: int = 1
 
+    def __post_init__(self) -> None:
+        if self.schedule not in SCHEDULES:
+            raise ValueError(f"planning stage {self.name}: got {self.schedule!r}; wanted 'cosine' or 'constant'")
+        if self.steps < 1:
+            raise ValueError(f"planning stage {self.name}: got {self.steps} steps; wanted at least 1")
+
 
 def schedule(stage: Stage, step: int) -> float:
     """The share of the full learning rate at a step."""
@@ -50,8 +60,6 @@ def schedule(stage: Stage, step: int) -> float:
         return (step + 1) / stage.warmup
     if stage.schedule == "constant":
         return 1.0
-    if stage.schedule != "cosine":
-        raise ValueError(f"scheduling {stage.name}: got {stage.schedule!r}; wanted 'cosine' or 'constant'")
     done = (step - stage.warmup) / max(1, stage.steps - stage.warmup)
     return 0.5 * (1 + math.cos(math.pi * done))
 
@@ -206,15 +214,15 @@ class _Run:
     def resume(self) -> None:
         if not self.path.exists():
             return
-        state = torch.load(self.path, weights_only=True, map_location="cpu")
         try:
+            state = torch.load(self.path, weights_only=True, map_location="cpu")
             self.bare.load_state_dict(state["model"])
             for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
                 optimizer.optimizer.load_state_dict(kept)
-        except (RuntimeError, ValueError) as error:
+        except (RuntimeError, ValueError, KeyError, EOFError, UnpicklingError) as error:
             raise ValueError(
-                f"resuming from {self.path}: got the state of another run; wanted one of this "
-                f"{type(self.bare).__name__} and its optimisers"
+                f"resuming from {self.path}: got a broken file or the state of another run; wanted one of "
+                f"this {type(self.bare).__name__} and its optimisers"
             ) from error
         self.step, self.best, self.seconds = state["step"], state["best"], state["seconds"]
         self.best_weights = state["best_weights"]

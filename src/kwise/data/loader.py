@@ -65,7 +65,7 @@ def simulate(scan: Scan, acquisition: Acquisition, words: Words) -> Scan:
 
 
 def draw_scan_mask(scan: Scan, name: str, acceleration: float, words: Words) -> Tensor:
-    """A mask (z, t, ky, kx) for a scan; every slice gets its own lines or points."""
+    """A mask (z, t, ky, 1) of lines, or (z, t, ky, kx) of points; every slice gets its own."""
     n_slices, n_frames, *shape = scan.shape
     slices = [
         draw_plane_mask(name, (shape[0], shape[1]), n_frames, acceleration, generator("mask", *words, z))
@@ -75,8 +75,12 @@ def draw_scan_mask(scan: Scan, name: str, acceleration: float, words: Words) -> 
 
 
 def measure(scan: Scan, mask: Tensor, matrix: tuple[int, int] | None) -> Measurement:
-    """The measurement (b = 1) of a scan with k-space under `mask` (z, t, ky, 1 or kx), cut to `matrix`."""
+    """The measurement (b = 1) of a scan with k-space under `mask` (z, t, ky, 1 or kx), cut to `matrix`.
+
+    What the scanner itself left out stays out.
+    """
     assert scan.kspace is not None
+    mask = mask if scan.mask is None else mask & scan.mask
     measurement = Measurement(
         scan.kspace.unsqueeze(0),
         mask.unsqueeze(0),
@@ -113,6 +117,8 @@ def labelled_frames(scan: Scan) -> Tensor:
 def draw_frames(scan: Scan, n: int, draw: torch.Generator) -> Tensor:
     """`n` labelled frames at random, repeated when there are fewer."""
     frames = labelled_frames(scan)
+    if len(frames) == 0:
+        raise ValueError(f"drawing frames of {scan.case}: got no labelled frame; wanted at least one")
     order = torch.randperm(len(frames), generator=draw)
     return frames[order.repeat(-(-n // len(frames)))[:n]]
 

@@ -16,6 +16,7 @@ from kwise.data.augment import AUGMENTATIONS
 from kwise.data.loader import Acquisition, TrainingBatches, cached, evaluation_batches
 from kwise.models import MODELS
 from kwise.models.mean_shape import MeanShape
+from kwise.recipes.overrides import check_options
 from kwise.recipes.recipe import Recipe
 from kwise.seeding import seed_of
 from kwise.training import is_first_process, train, write_atomically
@@ -34,7 +35,13 @@ def build(recipe: Recipe) -> nn.Module:
             raise ValueError(
                 f"starting {recipe.name}: got a checkpoint of {loaded.name}; wanted {recipe.model}"
             )
+        if loaded.options != dict(recipe.options):
+            raise ValueError(
+                f"starting {recipe.name}: got a checkpoint with options {loaded.options}; "
+                f"wanted {recipe.options}"
+            )
         return loaded.model
+    check_options(MODELS[recipe.model], recipe.options, f"building {recipe.model}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of("weights", recipe.seed))
         return MODELS[recipe.model](**recipe.options)
