@@ -1,0 +1,79 @@
+"""What `kwise info` says about a scan of any format: axes, coils, geometry, what is missing, what fits."""
+
+from pathlib import Path
+
+from torch import Tensor
+
+from kwise.data.raw import FORMATS, format_of, lone_mask, open_any
+from kwise.types import Scan
+
+
+def facts_and_mask(path: Path) -> tuple[dict[str, str], Tensor | None]:
+    """Facts about a file by name, and its mask (z, t, ky, kx); None for magnitude images."""
+    name = format_of(path)
+    if name == "kwise":
+        from kwise.data.kspace_file import describe
+
+        return {"format": name} | describe(path), open_any(path).mask
+    alone = lone_mask(path)
+    if alone is not None:
+        t, ky, kx = alone.shape
+        told = {"format": "CMRxRecon sampling mask, no k-space", "axes": f"(t, ky, kx) = {(t, ky, kx)}"}
+        return told, alone.unsqueeze(0)
+    scan = open_any(path)
+    return {"file": path.name, "format": FORMATS[name].about} | scan_facts(scan), scan.mask
+
+
+def scan_facts(scan: Scan) -> dict[str, str]:
+    """What a scan holds, for people."""
+    z, t, y, x = scan.shape
+    mm, unknown = scan.spacing_mm, "spacing" in scan.notes
+    facts = {"case": scan.case}
+    if scan.kspace is not None:
+        facts["kspace"] = f"(c, z, t, ky, kx) = {tuple(scan.kspace.shape)} complex64"
+        facts["coils"] = str(len(scan.kspace))
+        facts["trajectory"] = "Cartesian" if scan.trajectory is None else "not Cartesian"
+    else:
+        facts["image"] = f"(z, t, y, x) = {tuple(scan.shape)} magnitude: k-space has to be simulated"
+    facts |= {
+        "slices": str(z),
+        "frames": str(t),
+        "matrix": f"{y} x {x} (y, x)",
+        "voxel": "" if unknown else f"{mm[0]:.3g} x {mm[1]:.3g} x {mm[2]:.3g} mm (z, y, x)",
+        "field of view": "" if unknown else f"{y * mm[1]:.4g} x {x * mm[2]:.4g} mm (y, x)",
+        "frame time": f"{scan.frame_ms:.1f} ms" if scan.frame_ms else "",
+        "missing": ", ".join(missing(scan)),
+        "models that fit": ", ".join(fitting_models(scan)),
+    }
+    notes = {f"note: {key}": value for key, value in scan.notes.items() if key != "format"}
+    return {key: value for key, value in (facts | notes).items() if value}
+
+
+def missing(scan: Scan) -> list[str]:
+    """What the file does not tell, and an answer would be better for."""
+    return [
+        name
+        for name, there in {
+            "pixel size": "spacing" not in scan.notes,
+            "frame time": scan.frame_ms is not None or scan.shape[1] == 1,
+            "position in the scanner": scan.affine is not None,
+            "coil maps": scan.coil_maps is not None or scan.kspace is None or len(scan.kspace) == 1,
+        }.items()
+        if not there
+    ]
+
+
+def fitting_models(scan: Scan) -> list[str]:
+    """Shipped checkpoints that can answer a scan: those trained on no finer a grid than it has."""
+    import json
+
+    from kwise.predict import all_shipped
+
+    if scan.trajectory is not None:
+        return []
+    fitting = []
+    for folder in all_shipped():
+        matrix = json.loads((folder / "preprocessing.json").read_text()).get("matrix") or [1, 1]
+        if all(n <= have for n, have in zip(matrix, scan.shape[2:])):
+            fitting.append(folder.name)
+    return fitting

@@ -1,0 +1,218 @@
+"""DICOM magnitude cines: one file, classic or enhanced, or a folder of single images; k-space is simulated.
+
+Slices are sorted by their place along the normal of the image plane, frames by trigger time, else by number.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from kwise.data.kspace_checks import one_line
+from kwise.data.nifti import FRAME_MS
+from kwise.data.raw_checks import NO_SPACING, case_name, refused
+from kwise.types import Scan
+
+MOST_FILES = 20_000  # of a folder
+_DICOM = b"DICM"
+
+
+@dataclass(frozen=True)
+class _Image:
+    """One image (y, x) with what its header tells; None for what it does not."""
+
+    pixels: np.ndarray
+    position: np.ndarray | None
+    directions: np.ndarray | None
+    spacing: tuple[float, float] | None
+    thickness: float | None
+    time: float | None
+    number: int
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file says it is DICOM, or a folder holds one that does."""
+    if path.is_dir():
+        return any(is_dicom(file) for file in _files(path)[:50])
+    with path.open("rb") as file:
+        return file.read(132)[128:] == _DICOM
+
+
+def read_dicom(path: Path) -> Scan:
+    """The image (z, t, y, x) of a file or a folder; ValueError in one line for damage, mixed matrix sizes, an
+    unfitting number of images, or no magnitude image at all.
+    """
+    files = [file for file in _files(path) if is_dicom(file)] if path.is_dir() else [path]
+    images, left_out = _images(files)
+    if not images:
+        raise refused(path, f"{left_out} images, none of them a magnitude", "MR magnitude images")
+    if len(shapes := {image.pixels.shape for image in images}) > 1:
+        raise refused(path, f"images of {sorted(shapes)[:3]} pixels", "one matrix size in all")
+    slices = _by_slice(images)
+    counts = [len(frames) for frames in slices]
+    if len(set(counts)) > 1:
+        raise refused(path, f"slices of {sorted(set(counts))[:4]} frames", "the same number in all")
+    image = np.stack([np.stack([frame.pixels for frame in frames]) for frames in slices])
+    first = [frames[0] for frames in slices]
+    notes = {"format": "DICOM", "source": "magnitude images: k-space is simulated"}
+    if left_out:
+        notes["left out"] = f"{left_out} images that are no magnitudes"
+    if first[0].spacing is None:
+        notes["spacing"] = NO_SPACING
+    spacing = _spacing(first)
+    return Scan(
+        case=case_name(path),
+        image=torch.from_numpy(image.astype(np.float32)),
+        spacing_mm=spacing,
+        frame_ms=_frame_ms(slices[0]),
+        affine=_affine(first, spacing),
+        notes=notes,
+    )
+
+
+def _files(folder: Path) -> list[Path]:
+    found = sorted(file for file in folder.iterdir() if file.is_file())
+    if len(found) > MOST_FILES:
+        raise refused(folder, f"{len(found)} files", f"a series of at most {MOST_FILES}")
+    return found
+
+
+def _images(files: Sequence[Path]) -> tuple[list[_Image], int]:
+    """All magnitude images, and how many others there were."""
+    images, left_out = [], 0
+    for file in files:
+        header, pixels = _load(file)
+        kind = [str(word).upper() for word in header.get("ImageType", [])]
+        if pixels is None or "P" in kind[2:3] or "PHASE" in " ".join(kind):
+            left_out += 1
+            continue
+        images += _split(file, header, pixels)
+    return images, left_out
+
+
+def _load(file: Path) -> tuple[Any, np.ndarray | None]:
+    """Header and pixels (n, y, x) in the units of the header; None without pixels."""
+    try:
+        from pydicom import dcmread
+        from pydicom.errors import InvalidDicomError
+    except ImportError as error:
+        raise refused(file, "DICOM", "pydicom to read it: pip install 'kwise[raw]'") from error
+    try:
+        header = dcmread(file)
+        if "PixelData" not in header:
+            return header, None
+        pixels = np.asarray(header.pixel_array)
+    except (InvalidDicomError, OSError, EOFError) as error:
+        raise refused(file, f"a damaged DICOM file ({one_line(error)})", "a whole one") from error
+    except Exception as error:  # pydicom raises nearly anything on damaged or compressed pixels
+        raise refused(file, f"pixels nobody can decode ({one_line(error)})", "plain pixels") from error
+    if pixels.ndim not in (2, 3) or pixels.size == 0 or int(header.get("SamplesPerPixel", 1)) != 1:
+        raise refused(file, f"pixels of shape {pixels.shape}", "grey images")
+    return header, pixels if pixels.ndim == 3 else pixels[None]
+
+
+def _split(file: Path, header: Any, pixels: np.ndarray) -> list[_Image]:
+    """The images of one file: one, or the frames of a multi-frame file."""
+    per_frame = header.get("PerFrameFunctionalGroupsSequence") or [None] * len(pixels)
+    shared = (header.get("SharedFunctionalGroupsSequence") or [None])[0]
+    if len(per_frame) != len(pixels):
+        raise refused(file, f"{len(per_frame)} frame headers for {len(pixels)} frames", "one each")
+    step = _number(header, "FrameTime")
+    images = []
+    for i, (frame, values) in enumerate(zip(per_frame, pixels)):
+        look = _lookup(header, shared, frame)
+        slope, start = (_floats(look(name), 1) for name in ("RescaleSlope", "RescaleIntercept"))
+        scaled = values.astype(np.float32) * (slope[0] if slope is not None else 1)
+        axes = _floats(look("ImageOrientationPatient"), 6)
+        spacing = _floats(look("PixelSpacing"), 2)
+        thickness = _floats(look("SpacingBetweenSlices") or look("SliceThickness"), 1)
+        time = _floats(look("NominalCardiacTriggerDelayTime") or look("TriggerTime"), 1)
+        later = None if step is None else i * step
+        images.append(
+            _Image(
+                pixels=scaled + (start[0] if start is not None else 0),
+                position=_floats(look("ImagePositionPatient"), 3),
+                directions=None if axes is None else axes.reshape(2, 3),
+                spacing=None if spacing is None or spacing.min() <= 0 else (spacing[0], spacing[1]),
+                thickness=None if thickness is None else float(thickness[0]),
+                time=later if time is None or (per_frame[0] is None and len(pixels) > 1) else float(time[0]),
+                number=i if len(pixels) > 1 else int(_number(header, "InstanceNumber") or 0),
+            )
+        )
+    return images
+
+
+def _lookup(header: Any, shared: Any, frame: Any) -> Callable[[str], Any]:
+    """Finds an element by name: in the frame's groups, the shared groups, or the header itself."""
+
+    def look(name: str) -> Any:
+        for groups in (frame, shared):
+            for group in groups or ():
+                if group.VR == "SQ" and group.value and name in group.value[0]:
+                    return group.value[0].get(name)
+        return header.get(name)
+
+    return look
+
+
+def _floats(value: Any, n: int) -> np.ndarray | None:
+    """`n` finite numbers; None for anything else."""
+    try:
+        array = np.array(value, dtype=float).reshape(-1)
+    except (TypeError, ValueError):
+        return None
+    return array if len(array) == n and np.isfinite(array).all() else None
+
+
+def _number(header: Any, name: str) -> float | None:
+    found = _floats(header.get(name), 1)
+    return None if found is None else float(found[0])
+
+
+def _by_slice(images: list[_Image]) -> list[list[_Image]]:
+    """Images grouped by place along the normal, each group in the order of time."""
+    groups: dict[float, list[_Image]] = {}
+    for image in images:
+        groups.setdefault(_place(image), []).append(image)
+    ordered = [groups[place] for place in sorted(groups)]
+    return [sorted(group, key=lambda image: (image.time or 0.0, image.number)) for group in ordered]
+
+
+def _place(image: _Image) -> float:
+    """Distance along the normal of the image plane in mm, to 1 / 100 mm; 0 where it is not told."""
+    if image.position is None or image.directions is None:
+        return 0.0
+    return round(float(image.position @ np.cross(*image.directions)), 2)
+
+
+def _spacing(first: list[_Image]) -> tuple[float, float, float]:
+    """(z, y, x) in mm from the first image of every slice."""
+    y, x = first[0].spacing or (1.0, 1.0)
+    places = sorted(_place(image) for image in first)
+    apart = float(np.median(np.diff(places))) if len(places) > 1 else first[0].thickness
+    return apart or 1.0, y, x
+
+
+def _frame_ms(frames: list[_Image]) -> float | None:
+    times = [frame.time for frame in frames if frame.time is not None]
+    if len(times) < 2 or len(times) < len(frames):
+        return None
+    step = float(np.median(np.diff(times)))
+    return step if FRAME_MS[0] <= step <= FRAME_MS[1] else None
+
+
+def _affine(first: list[_Image], spacing: tuple[float, float, float]) -> torch.Tensor | None:
+    """Voxel (x, y, z) to scanner mm as in NIfTI; DICOM's axes point left and back."""
+    image = first[0]
+    if image.position is None or image.directions is None or image.spacing is None:
+        return None
+    affine = np.eye(4)
+    z, y, x = spacing
+    affine[:3, 0], affine[:3, 1] = image.directions[0] * x, image.directions[1] * y
+    affine[:3, 2] = np.cross(*image.directions) * z
+    affine[:3, 3] = image.position
+    affine[:2] *= -1
+    return torch.from_numpy(affine)

@@ -1,0 +1,267 @@
+"""Where every readout of an MRD file belongs: slice, frame, line; which ones are no image data; geometry."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kwise.data.nifti import FRAME_MS
+from kwise.data.raw_checks import NO_SPACING, refused
+from kwise.data.raw_mrd_header import Header, Limit
+
+NOISE, REVERSE = 19, 22  # bits of the flags, from 1, as ismrmrd.h counts them
+CALIBRATION, CALIBRATION_AND_IMAGE = 20, 21
+# Readouts that are no image data: navigators, phase correction, feedback, dummies, coil correction.
+OTHER = (23, 24, 26, 27, 28, 29, 30, 31)
+_NEEDED = ("flags", "number_of_samples", "active_channels", "center_sample", "idx")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Indices (n_rows,) z, t, ky of every readout, valid where `use`; `shape` (z, t, ky) of the grid.
+
+    `n_encoded` readout pixels with oversampling, `n_pixels` without.
+    """
+
+    heads: np.ndarray
+    use: np.ndarray
+    noise: np.ndarray
+    z: np.ndarray
+    t: np.ndarray
+    ky: np.ndarray
+    shape: tuple[int, int, int]
+    n_coils: int
+    n_encoded: int
+    n_pixels: int
+    spacing_mm: tuple[float, float, float]
+    frame_ms: float | None
+    affine: Tensor | None
+    notes: dict[str, str]
+
+    @property
+    def n_rows(self) -> int:
+        """Readouts in the file."""
+        return len(self.heads)
+
+    def center_of(self, row: int) -> int:
+        """The sample of a readout at DC; the middle where the file says 0."""
+        return int(_centers(self.heads[row : row + 1])[0])
+
+    def reversed_row(self, row: int) -> bool:
+        """Whether a readout ran backwards."""
+        return bool(_flag(self.heads[row : row + 1], REVERSE)[0])
+
+    def discarded(self, row: int, drop: tuple[int, int]) -> tuple[int, int]:
+        """Samples without meaning at the start and end of a readout, at least `drop`."""
+        names = self.heads.dtype.names or ()
+        told = (
+            int(self.heads[row][name]) if name in names else 0 for name in ("discard_pre", "discard_post")
+        )
+        pre, post = (max(a, b) for a, b in zip(told, drop))
+        return (pre, post) if pre + post < int(self.heads[row]["number_of_samples"]) else (0, 0)
+
+    def alike(self, first: int, last: int) -> Iterator[np.ndarray]:
+        """Row numbers from `first` to `last` to be handled together: same length, never a line twice."""
+        rows = np.arange(first, last)[self.use[first:last]]
+        heads = self.heads[rows]
+        names = [n for n in ("number_of_samples", "center_sample", "discard_pre", "discard_post")]
+        columns = [heads[n] for n in names if n in (heads.dtype.names or ())]
+        columns += [_flag(heads, REVERSE), _occurrence(self.z[rows], self.t[rows], self.ky[rows])]
+        kinds = np.stack([column.astype(np.int64) for column in columns], axis=1)
+        for kind in np.unique(kinds, axis=0) if len(rows) else ():
+            yield rows[(kinds == kind).all(axis=1)]
+
+
+def plan_readouts(path: Path, header: Header, heads: np.ndarray) -> Plan:
+    """Where every readout belongs; ValueError for one that has no place in a Cartesian 2-D scan."""
+    if lacking := [name for name in _NEEDED if name not in (heads.dtype.names or ())]:
+        raise refused(path, f"readout headers without {lacking}", "those of ISMRMRD")
+    if header.trajectory not in (None, "cartesian"):
+        raise refused(path, f"trajectory {header.trajectory}", "cartesian (others are not read yet)")
+    use, notes = _image_rows(path, heads)
+    _check_rows(path, heads[use])
+    idx = heads["idx"]
+    z_values, z = _numbered(idx["slice"], use)
+    phases, phase = _numbered(idx["phase"], use)
+    repetitions, repetition = _numbered(idx["repetition"], use)
+    if len(phases) > 1 and len(repetitions) > 1:
+        notes["frames"] = f"{len(repetitions)} repetitions of {len(phases)} phases, one after the other"
+    ky, n_lines = _line_index(path, header, idx["kspace_encode_step_1"], use, notes)
+    centers, samples = _centers(heads[use]), heads[use]["number_of_samples"].astype(int)
+    n_encoded = _fitting(header.matrix[0] if header.matrix else 0, -centers, samples - centers)
+    z, positions = _in_order(heads, use, z, len(z_values))
+    n_pixels = header.readout_pixels(n_encoded)
+    if n_pixels < n_encoded:
+        notes["readout oversampling"] = f"removed: {n_encoded} to {n_pixels} samples"
+    shape = (len(z_values), len(phases) * len(repetitions), n_lines)
+    spacing = _spacing(header, n_encoded, n_lines, positions, notes)
+    return Plan(
+        heads=heads,
+        use=use,
+        noise=np.flatnonzero(
+            _flag(heads, NOISE) & (heads["active_channels"] == heads[use]["active_channels"][0])
+        ),
+        z=z,
+        t=repetition * len(phases) + phase,
+        ky=ky,
+        shape=shape,
+        n_coils=int(heads[use]["active_channels"][0]),
+        n_encoded=n_encoded,
+        n_pixels=n_pixels,
+        spacing_mm=spacing,
+        frame_ms=_frame_ms(header, shape[1]),
+        affine=_affine(heads[use][0], positions, spacing, (n_lines, n_pixels)),
+        notes=notes,
+    )
+
+
+def _flag(heads: np.ndarray, bit: int) -> np.ndarray:
+    return (heads["flags"] & np.uint64(1 << (bit - 1))) != 0
+
+
+def _image_rows(path: Path, heads: np.ndarray) -> tuple[np.ndarray, dict[str, str]]:
+    """Which readouts are image data, and notes about the others."""
+    idx, use = heads["idx"], np.ones(len(heads), dtype=bool)
+    notes = {}
+    calibration = _flag(heads, CALIBRATION) & ~_flag(heads, CALIBRATION_AND_IMAGE)
+    others = np.any([_flag(heads, bit) for bit in OTHER], axis=0) if len(heads) else use
+    first = {name: idx[name] == 0 for name in ("set", "contrast")}
+    if "encoding_space_ref" in (heads.dtype.names or ()):
+        first["encoding space"] = heads["encoding_space_ref"] == 0
+    use &= ~_flag(heads, NOISE)
+    for name, left_out in {"calibration": calibration, "navigator or correction": others}.items():
+        if count := int((use & left_out).sum()):
+            notes[f"left out: {name}"] = f"{count} readouts"
+        use &= ~left_out
+    for name, kept in first.items():
+        if count := int((use & ~kept).sum()):
+            notes[f"left out: another {name}"] = f"{count} readouts; only {name} 0 is read"
+        use &= kept
+    if not use.any():
+        raise refused(path, f"{len(heads)} readouts, none of them of an image", "at least one")
+    return use, notes
+
+
+def _check_rows(path: Path, heads: np.ndarray) -> None:
+    channels = np.unique(heads["active_channels"])
+    if len(channels) > 1 or channels[0] == 0:
+        raise refused(
+            path, f"readouts of {channels.tolist()[:4]} coils", "the same coils, at least 1, in all"
+        )
+    if int(heads["number_of_samples"].min()) == 0:
+        raise refused(path, "a readout without samples", "number_of_samples of at least 1")
+    partitions = np.unique(heads["idx"]["kspace_encode_step_2"])
+    if len(partitions) > 1:
+        raise refused(path, f"a 3-D scan of {len(partitions)} partitions", "2-D slices (3-D is not read yet)")
+
+
+def _centers(heads: np.ndarray) -> np.ndarray:
+    """The sample at DC; a header that says 0, or beyond the end, was not filled in: then the middle."""
+    samples, told = heads["number_of_samples"].astype(int), heads["center_sample"].astype(int)
+    return np.where((told > 0) & (told < samples), told, samples // 2)
+
+
+def _numbered(counter: np.ndarray, use: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Values a counter takes among the used rows, and the number of each row's value among them."""
+    values = np.unique(counter[use])
+    return values, np.searchsorted(values, counter).clip(max=len(values) - 1)
+
+
+def _line_index(
+    path: Path, header: Header, steps: np.ndarray, use: np.ndarray, notes: dict[str, str]
+) -> tuple[np.ndarray, int]:
+    """Index of each row's line with DC at n//2, and n."""
+    used = steps[use].astype(int)
+    limit = header.limits.get("kspace_encoding_step_1")
+    n = header.matrix[1] if header.matrix else 0
+    if limit is None:
+        n = max(n, int(used.max()) + 1)
+        limit = Limit(0, n - 1, n // 2)
+        notes["centre line"] = f"not told by the header: line {n // 2} of {n} taken as DC"
+    elif limit.center == 0 and limit.maximum > 1:
+        limit = Limit(limit.minimum, limit.maximum, max(n, limit.maximum + 1) // 2)
+        notes["centre line"] = f"0 in the header: line {limit.center} taken as DC"
+    if not 0 <= limit.center <= max(n, limit.maximum):
+        raise refused(path, f"encodingLimits.kspace_encoding_step_1.center = {limit.center}", "a line")
+    total = _fitting(n, used - limit.center, used - limit.center + 1)
+    if n and total != n:
+        notes["phase encoding"] = f"lines beyond the header's {n}: grid of {total}"
+    return (steps.astype(int) - limit.center + total // 2).clip(0, total - 1), total
+
+
+def _fitting(n: int, lowest: np.ndarray, end: np.ndarray) -> int:
+    """The smallest grid of at least `n` that holds offsets from DC of `lowest` up to before `end`."""
+    return max(n, 2 * -int(lowest.min()), 2 * int(end.max()) - 1, 1)
+
+
+def _occurrence(z: np.ndarray, t: np.ndarray, ky: np.ndarray) -> np.ndarray:
+    """How many rows before each went to the same line."""
+    line = np.stack([z, t, ky])
+    order = np.lexsort(line)
+    ordered = line[:, order]
+    new = np.ones(len(z), dtype=bool)
+    new[1:] = (ordered[:, 1:] != ordered[:, :-1]).any(axis=0)
+    start = np.maximum.accumulate(np.where(new, np.arange(len(z)), 0))
+    count = np.empty(len(z), dtype=int)
+    count[order] = np.arange(len(z)) - start
+    return count
+
+
+def _in_order(
+    heads: np.ndarray, use: np.ndarray, z: np.ndarray, n: int
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Slice numbers in the order of their places along the slice direction, and those places (z, 3) in mm."""
+    names = heads.dtype.names or ()
+    if "position" not in names or "slice_dir" not in names:
+        return z, None
+    rows = np.flatnonzero(use)
+    firsts = [rows[np.argmax(z[rows] == i)] for i in range(n)]
+    positions = heads["position"][firsts].astype(float)
+    along = positions @ heads["slice_dir"][firsts[0]].astype(float)
+    if not np.isfinite(positions).all() or len(np.unique(along.round(3))) < n:
+        return z, None
+    order = np.argsort(along)
+    return np.argsort(order)[z], positions[order]
+
+
+def _spacing(
+    header: Header, n_encoded: int, n_lines: int, positions: np.ndarray | None, notes: dict[str, str]
+) -> tuple[float, float, float]:
+    """(z, y, x) in mm: of the encoded field of view; slices by their distance, else their thickness."""
+    if header.fov_mm is None:
+        notes["spacing"] = NO_SPACING
+        return 1.0, 1.0, 1.0
+    x, y, z = header.fov_mm
+    partitions = header.matrix[2] if header.matrix else 1
+    apart = z / max(1, partitions)
+    if positions is not None and len(positions) > 1:
+        apart = float(np.median(np.linalg.norm(np.diff(positions, axis=0), axis=1)))
+    return apart or 1.0, y / n_lines, x / n_encoded
+
+
+def _frame_ms(header: Header, n_frames: int) -> float | None:
+    """The header's TR, which is the time between frames in cines; None where it cannot be."""
+    if n_frames < 2 or header.tr_ms is None or not FRAME_MS[0] <= header.tr_ms <= FRAME_MS[1]:
+        return None
+    return header.tr_ms
+
+
+def _affine(
+    head: np.void, positions: np.ndarray | None, spacing: tuple[float, float, float], shape: tuple[int, int]
+) -> Tensor | None:
+    """Voxel (x, y, z) to scanner mm as in NIfTI (MRD's axes point left and back); None if not told."""
+    names = ("read_dir", "phase_dir", "slice_dir")
+    if positions is None or any(name not in (head.dtype.names or ()) for name in names):
+        return None
+    axes = np.stack([head[name].astype(float) for name in names], axis=1)
+    if not np.isfinite(axes).all() or abs(abs(np.linalg.det(axes)) - 1) > 0.05:
+        return None
+    affine = np.eye(4)
+    affine[:3, :3] = axes * np.array(spacing[::-1])
+    y, x = shape
+    affine[:3, 3] = positions[0] - affine[:3, 0] * (x // 2) - affine[:3, 1] * (y // 2)
+    affine[:2] *= -1
+    return torch.from_numpy(affine)

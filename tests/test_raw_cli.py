@@ -1,0 +1,108 @@
+"""Raw files on the command line: `info`, `predict` take any; `convert` writes kwise's layout and MRD."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from kwise.checkpoint import save_checkpoint
+from kwise.cli import main
+from kwise.data.raw import open_any
+from kwise.models import MODELS
+from raw_files import kspace_of, mrd_header, mrd_rows, write_cfl, write_mat5, write_mat73, write_mrd_rows
+
+KY, KX = 24, 20
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("raw")
+    truth = kspace_of(3, 1, 2, KY, KX)
+    rows = [row for row in mrd_rows(truth) if row["head"]["idx"]["kspace_encode_step_1"][0] % 2 == 0]
+    np.save(folder / "cine.npy", np.abs(truth[0, 0]))
+    lines = np.zeros((KX, KY))
+    lines[:, ::4] = 1
+    return {
+        "mrd": write_mrd_rows(folder / "scan.h5", mrd_header(KY, KX), rows),
+        "mat": write_mat73(folder / "cine.mat", kspace_full=truth.transpose(4, 3, 0, 1, 2)),
+        "cfl": write_cfl(folder / "b.cfl", truth[:, 0, 0].transpose(2, 1, 0)[:, :, None]),
+        "image": folder / "cine.npy",
+        "mask": write_mat5(folder / "mask.mat", mask=lines),
+    }
+
+
+def said_by(capsys: pytest.CaptureFixture[str], *words: object) -> str:
+    assert main([str(word) for word in words]) == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("kind", "facts"),
+    [
+        ("mrd", ["MRD", "(3, 1, 2, 24, 20)", "2.00", "12 of 24", "42.5 ms"]),
+        ("mat", ["CMRxRecon", "coils", "missing", "pixel size", "mask: ky down"]),
+        ("cfl", ["BART", "frames"]),
+        ("image", ["numpy", "magnitude: k-space has to be simulated"]),
+        ("mask", ["sampling mask, no k-space", "4.00", "6 of 24"]),
+    ],
+)
+def test_info(
+    kind: str, facts: list[str], files: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = said_by(capsys, "info", files[kind])
+    for fact in facts:
+        assert fact in said, said
+
+
+@pytest.mark.parametrize("target", ["out.h5", "out.mrd"])
+def test_convert(
+    target: str, files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = said_by(capsys, "convert", files["mat"], tmp_path / target, "--mask", files["mask"], "--coils", 2)
+    assert "2 coil(s)" in said and "virtual coils" in said
+    scan, source = open_any(tmp_path / target), open_any(files["mat"], mask=files["mask"])
+    assert scan.kspace is not None and scan.kspace.shape == (2, 1, 2, KY, KX)
+    assert scan.mask is not None and source.mask is not None and torch.equal(scan.mask, source.mask)
+    assert scan.notes["undersampled by"] == "mask.mat" and scan.notes["virtual coils"] == "2 from 3, by SVD"
+
+
+def test_convert_says_that_images_were_simulated(
+    files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = said_by(capsys, "convert", files["image"], tmp_path / "x", "--to", "mrd", "--axes", "t y x")
+    assert "simulated: k-space from a magnitude image" in said
+    assert "simulated" in open_any(tmp_path / "x").notes
+    assert main(["convert", str(files["mask"]), str(tmp_path / "y")]) == 2
+    assert "got a sampling mask without k-space" in capsys.readouterr().err
+    assert [file.name for file in tmp_path.iterdir()] == ["x"]
+
+
+def test_predict_takes_raw_files_and_never_loads_what_simulates(
+    files: dict[str, Path], tmp_path: Path
+) -> None:
+    """In a fresh process: really undersampled raw data, and an image whose k-space is said to be simulated."""
+    options = {"channels": (4, 8)}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        save_checkpoint(
+            tmp_path / "c", MODELS["syn_net"](**options), "syn_net", options, {"matrix": [16, 16]}
+        )
+    program = (
+        "import sys; from kwise.cli import main\n"
+        "out, checkpoint, *files = sys.argv[1:]\n"
+        "for i, file in enumerate(files):\n"
+        "    assert main(['predict', file, '-o', f'{out}/{i}', '--checkpoint', checkpoint]) == 0, file\n"
+        "faking = {'simulate', 'sampling', 'phantom', 'recipes'}\n"
+        "bad = [m for m in sys.modules if m.startswith('kwise.') and m.split('.')[1] in faking]\n"
+        "assert not bad, bad\n"
+    )
+    words = [tmp_path, tmp_path / "c", *(files[kind] for kind in ("mrd", "mat", "image"))]
+    run = subprocess.run(
+        [sys.executable, "-c", program, *map(str, words)], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    pages = [(tmp_path / str(i) / "report.html").read_text() for i in range(3)]
+    assert ["was simulated" in page for page in pages] == [False, False, True]
