@@ -49,7 +49,9 @@ class Stage:
 
     def __post_init__(self) -> None:
         if self.schedule not in SCHEDULES:
-            raise ValueError(f"planning stage {self.name}: got {self.schedule!r}; wanted 'cosine' or 'constant'")
+            raise ValueError(
+                f"planning stage {self.name}: got {self.schedule!r}; wanted 'cosine' or 'constant'"
+            )
         if self.steps < 1:
             raise ValueError(f"planning stage {self.name}: got {self.steps} steps; wanted at least 1")
 

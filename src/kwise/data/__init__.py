@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from kwise.data import acdc, heart, patients, sunnybrook
+from kwise.data import acdc, fastmri, heart, oasis, patients, sunnybrook
 from kwise.data.splits import default_root, nearest, split_of
 from kwise.types import Scan
 
@@ -65,6 +65,14 @@ DATASETS: dict[str, DataSet] = {
     ),
     "sunnybrook": DataSet(
         "sunnybrook", "Sunnybrook slices, LV pool alone", sunnybrook.cases, sunnybrook.read, labelled=(1,)
+    ),
+    "oasis": DataSet("oasis", "OASIS-1 T1 brains, slices without labels", oasis.cases, oasis.read, ()),
+    "fastmri": DataSet(
+        "fastmri",
+        "fastMRI single-coil knees, measured k-space without labels",
+        fastmri.cases,
+        fastmri.read,
+        (),
     ),
 }
 

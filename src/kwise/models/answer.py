@@ -3,6 +3,8 @@
 Axis names: b case, k class, z slice, t frame, f queried frame, y and x image, q queried point.
 """
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -10,6 +12,7 @@ from torch.nn import functional
 from kwise.operator import zero_filled
 from kwise.types import Measurement, Query
 
+N_CONTEXT = 5  # numbers of `acquisition_context`
 EVERYTHING = Query()  # all frames, on the measured grid
 
 
@@ -62,6 +65,17 @@ def query_frames(query: Query, batch: int, n_frames: int, device: torch.device) 
         got = f"frames {int(query.frames.min())} to {int(query.frames.max())}"
         raise ValueError(f"reading a query: got {got}; wanted 0 to {n_frames - 1}")
     return query.frames.to(device)
+
+
+def acquisition_context(measurement: Measurement, frames: Tensor) -> Tensor:
+    """(b, f, N_CONTEXT): two harmonics of the cardiac phase of frames (b, f), log of the sampled share.
+
+    Frame 0 is end-diastole in a gated cine; the share of k-space sampled is log(1/R) over log(64).
+    """
+    phase = 2 * math.pi * frames / measurement.n_frames
+    waves = torch.stack([phase.cos(), phase.sin(), (2 * phase).cos(), (2 * phase).sin()], dim=-1)
+    share = measurement.mask.flatten(1).float().mean(dim=1).log() / math.log(64)
+    return torch.cat([waves, share[:, None, None].expand(*frames.shape, 1)], dim=-1)
 
 
 def select_frames(x: Tensor, query: Query) -> Tensor:

@@ -7,13 +7,11 @@ embeddings. This rotation is a Fourier prior, and `rotate=False` takes it out. S
 self-attention and the coordinate decoder are learned.
 """
 
-import math
-
 import torch
 from torch import Tensor, nn
 
 from kwise.coordinates import axis_coords, gather_lines, gather_samples
-from kwise.models.answer import unfold_slices
+from kwise.models.answer import N_CONTEXT, acquisition_context, query_frames, unfold_slices
 from kwise.nn.spectral import CoordinateDecoder, SpectralProfiles, TemporalKernel, cell_centres, rotation
 from kwise.nn.transformer import Transformer
 from kwise.types import Measurement, Prediction, Query, Samples
@@ -23,6 +21,7 @@ class DiskPlus(nn.Module):
     """Set of k-space samples -> class logits at any coordinate and frame.
 
     `tokens` "lines" (all kx of one ky and frame; Cartesian) or "points" (anything, same maths, slower);
+    `context` tells the latents the cardiac phase of their frame beside how much was sampled;
     `n_positions` latents per axis; `n_profiles` spectral profiles per axis; `n_windows` temporal windows.
     """
 
@@ -37,17 +36,19 @@ class DiskPlus(nn.Module):
         n_windows: int = 3,
         tokens: str = "lines",
         rotate: bool = True,
+        context: bool = True,
         seed: int = 0,
     ) -> None:
         super().__init__()
         if tokens not in ("lines", "points"):
             raise ValueError(f"building disk_plus: got tokens={tokens!r}; wanted 'lines' or 'points'")
+        self.context = context
         self.tokens, self.rotate, self.n_positions, self.n_profiles = tokens, rotate, n_positions, n_profiles
         draw = torch.Generator().manual_seed(seed)
         self.profiles_y = SpectralProfiles(n_profiles, 33, 32.0, n_positions / 2, draw)
         self.profiles_x = SpectralProfiles(n_profiles, 33, 32.0, n_positions / 2, draw)
         self.kernel = TemporalKernel(n_windows)
-        self.embed = nn.Linear(3 * n_windows * n_profiles**2 + 1, width)
+        self.embed = nn.Linear(3 * n_windows * n_profiles**2 + (N_CONTEXT if context else 1), width)
         self.place = nn.Parameter(0.02 * torch.randn(n_positions**2, width, generator=draw))
         self.transformer = Transformer(width, n_layers, n_heads)
         self.decoder = CoordinateDecoder(width, n_classes)
@@ -57,7 +58,8 @@ class DiskPlus(nn.Module):
         query = Query() if query is None else query
         folded, ask = measurement.fold_slices(), query.repeat_slices(measurement.n_slices)
         heads = self.read(folded, ask)
-        latents = self.transformer(self.embed(self.features(heads, folded)) + self.place)
+        frames = query_frames(ask, len(folded.kspace), folded.n_frames, folded.kspace.device)
+        latents = self.transformer(self.embed(self.features(heads, folded, frames)) + self.place)
         logits = self.answer(latents, folded, ask)
         return Prediction(logits=unfold_slices(logits, measurement.n_slices), latents=latents.flatten(1, 2))
 
@@ -112,7 +114,7 @@ class DiskPlus(nn.Module):
         cells = (row * nx + column).long()
         return self._axis(self.profiles_y, k_y), right.flatten(2), cells, k_y.abs() / ny, ny * nx
 
-    def features(self, heads: Tensor, measurement: Measurement) -> Tensor:
+    def features(self, heads: Tensor, measurement: Measurement, frames: Tensor) -> Tensor:
         """Heads -> (b, f, py * px, features): real, imaginary and modulus relative to the latent's own low-
         pass phase.
         """
@@ -124,8 +126,8 @@ class DiskPlus(nn.Module):
         parts = torch.stack([turned.real, turned.imag, loud], dim=-1) / level.unsqueeze(-1)
         # (b, f, w, 1, py, gy, px, gx, 3) -> (b, f, py * px, w * gy * gx * 3)
         tokens = parts.squeeze(3).permute(0, 1, 3, 5, 2, 4, 6, 7).flatten(4).flatten(2, 3)
-        density = measurement.mask.flatten(1).float().mean(dim=1).log() / math.log(64)
-        return torch.cat([tokens, density[:, None, None, None].expand(*tokens.shape[:3], 1)], dim=-1)
+        told = acquisition_context(measurement, frames)[..., None if self.context else -1 :]
+        return torch.cat([tokens, told.unsqueeze(2).expand(-1, -1, tokens.shape[2], -1)], dim=-1)
 
     def answer(self, latents: Tensor, measurement: Measurement, query: Query) -> Tensor:
         """Latents (b, f, p, d) -> logits (b, k, f, y, x), or (b, k, q)."""

@@ -13,28 +13,40 @@ from torch.nn import functional
 
 from kwise.coordinates import axis_coords
 from kwise.fourier import ifft2c
-from kwise.models.answer import EVERYTHING, finish_answer, query_frames, robust_scale
+from kwise.models.answer import (
+    EVERYTHING,
+    N_CONTEXT,
+    acquisition_context,
+    finish_answer,
+    query_frames,
+    robust_scale,
+)
 from kwise.nn.conv import UNet, pad_to_multiple
 from kwise.nn.harmonics import HarmonicRegression, harmonic_basis
 from kwise.types import Measurement, Prediction, Query
 
 
 class HarmonicUNet(nn.Module):
-    """Harmonic view sharing -> images -> U-Net on 2 x 2 pixel blocks, for the queried frames alone."""
+    """Harmonic view sharing -> images -> U-Net on `block` x `block` pixels, for the queried frames alone.
+
+    `context` also tells it the phase of the cycle a frame stands for and how much was sampled: where samples
+    are few, when the heart contracts has to come from what is known of hearts.
+    """
 
     def __init__(
         self,
         *,
         n_classes: int = 4,
-        channels: tuple[int, ...] = (32, 64, 96, 128),
+        channels: tuple[int, ...] = (16, 32, 64, 128),
         n_banks: int = 3,
         n_harmonics: int = 5,
-        block: int = 2,
+        block: int = 1,
+        context: bool = True,
     ) -> None:
         super().__init__()
-        self.block = block
+        self.block, self.context = block, context
         self.regression = HarmonicRegression(n_banks, n_harmonics)
-        inputs = 2 * n_banks + 5
+        inputs = 2 * n_banks + 5 + (N_CONTEXT if context else 0)
         self.net = UNet(inputs * block**2, n_classes * block**2, channels)
 
     def forward(self, measurement: Measurement, query: Query = EVERYTHING) -> Prediction:
@@ -73,7 +85,11 @@ class HarmonicUNet(nn.Module):
         real = referenced(signed, mean) / level
         modulus = (banks.abs().square().sum(dim=3) + 1e-12).sqrt() / level
         energy = motion[:, None, None].expand(-1, frames.shape[1], -1, -1, -1) / level
-        return torch.cat([real, modulus, energy], dim=2)
+        seen = torch.cat([real, modulus, energy], dim=2)
+        if not self.context:
+            return seen
+        told = acquisition_context(measurement, frames)[..., None, None].expand(-1, -1, -1, *seen.shape[-2:])
+        return torch.cat([seen, told], dim=2)
 
     def coefficients(self, measurement: Measurement) -> Tensor:
         """Images of the harmonic coefficients (b, h, m, c, y, x)."""

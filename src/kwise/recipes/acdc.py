@@ -20,7 +20,6 @@ FINE_TUNED = tuple(
     f"{name}_small"
     for name in (
         "harmonic_unet",
-        "harmonic_unet_fine",
         "disk_plus",
         "syn_net_shared",
         "syn_net",

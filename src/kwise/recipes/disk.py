@@ -44,18 +44,23 @@ def _small(model: str, steps: int, options: Mapping[str, object] | None = None) 
 
 def harmonic_unet_small() -> Recipe:
     """Ours, with an inverse FFT."""
-    return _small("harmonic_unet", 6400)
+    return _small("harmonic_unet", 6000)
 
 
-def harmonic_unet_fine_small() -> Recipe:
-    """The same on single pixels, with the rival's channels."""
-    recipe = _small("harmonic_unet", 6000, {"block": 1, "channels": (16, 32, 64, 128)})
-    return replace(recipe, name="harmonic_unet_fine_small")
+def harmonic_unet_untimed_small() -> Recipe:
+    """The same without the cardiac phase, on 2 x 2 pixel blocks."""
+    options = {"block": 2, "channels": (32, 64, 96, 128), "context": False}
+    return replace(_small("harmonic_unet", 6400, options), name="harmonic_unet_untimed_small")
 
 
 def disk_plus_small() -> Recipe:
     """Ours, without an inverse FFT."""
     return _small("disk_plus", 8000)
+
+
+def disk_plus_untimed_small() -> Recipe:
+    """The same without the cardiac phase."""
+    return replace(_small("disk_plus", 8000, {"context": False}), name="disk_plus_untimed_small")
 
 
 def disk_plus_unrotated_small() -> Recipe:
@@ -154,8 +159,9 @@ def disk_plus_paper() -> Recipe:
 
 SMALL: tuple[Callable[[], Recipe], ...] = (
     harmonic_unet_small,
-    harmonic_unet_fine_small,
+    harmonic_unet_untimed_small,
     disk_plus_small,
+    disk_plus_untimed_small,
     disk_plus_unrotated_small,
     syn_net_shared_small,
     syn_net_small,

@@ -48,8 +48,8 @@ def draw_mask(name: str, n_lines: int, n_frames: int, acceleration: float, gener
 def draw_plane_mask(
     name: str, shape: tuple[int, int], n_frames: int, acceleration: float, generator: Generator
 ) -> Tensor:
-    """(t, ky, kx) bool of a family of points, (t, ky, 1) of a family of whole lines, on a grid of `shape` (ky,
-    kx); ValueError as `draw_mask`.
+    """(t, ky, kx) bool of a family of points, (t, ky, 1) of a family of whole lines, on a grid of `shape`
+    (ky, kx); ValueError as `draw_mask`.
     """
     if name in PLANE_MASKS:
         return PLANE_MASKS[name](shape, n_frames, acceleration, generator)
