@@ -18,7 +18,6 @@ from kwise.data.raw_checks import case_name, open_hdf5, refused
 from kwise.data.raw_cmrxrecon import (
     holds_mask_alone,
     kspace_key,
-    mask_key,
     read_cmrxrecon,
     read_mask_mat,
 )
@@ -151,8 +150,6 @@ def _hdf5_format(path: Path, head: bytes) -> str:
             return "cmrxrecon"
         if is_fastmri(file):
             return "fastmri"
-        if kspace_key(names) or mask_key(names):
-            return "cmrxrecon"
     wanted = f"attribute format = {FORMAT}, MRD's xml and data, fastMRI's kspace, or CMRxRecon's kspace..."
     raise refused(path, f"HDF5 of another format, holding {', '.join(names[:5]) or 'nothing'}", wanted)
 

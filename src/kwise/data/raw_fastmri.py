@@ -27,8 +27,8 @@ from kwise.types import Scan
 
 def is_fastmri(file: Any) -> bool:
     """Whether an open HDF5 file is laid out as fastMRI's."""
-    names = getattr(getattr(file.get("kspace"), "dtype", None), "names", None)
-    return "kspace" in file and hasattr(file["kspace"], "shape") and names != ("real", "imag")
+    stored = file.get("kspace")
+    return hasattr(stored, "shape") and (len(stored.shape) in (3, 4) or "ismrmrd_header" in file)
 
 
 def read_fastmri(path: Path) -> Scan:
