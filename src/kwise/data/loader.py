@@ -14,7 +14,7 @@ from torch import Tensor
 
 from kwise.data.frames import resample_frames
 from kwise.data.geometry import crop_fov, resample_labels
-from kwise.operator import resize_kspace
+from kwise.operator import resize_kspace, zero_filled
 from kwise.sampling import draw_plane_mask
 from kwise.seeding import generator
 from kwise.simulate import simulate_scan
@@ -31,7 +31,7 @@ class Acquisition:
 
     `masks` and `accelerations` are drawn per case; `snr` is a range drawn log-uniformly (None: noise-free);
     `matrix` is the (ky, kx) a model sees, cut out of the measured k-space (None: all of it); `fov_mm` the
-    largest side of the centre crop.
+    largest side of the centre crop; `reference` gives the targets the fully sampled image too.
     """
 
     masks: tuple[str, ...] = ("gaussian_lines",)
@@ -41,6 +41,7 @@ class Acquisition:
     snr: tuple[float, float] | None = (15.0, 60.0)
     matrix: tuple[int, int] | None = (64, 64)
     fov_mm: float | None = 160.0
+    reference: bool = False
 
 
 def pick(options: Sequence[T], draw: torch.Generator) -> T:
@@ -108,6 +109,21 @@ def targets_of(scan: Scan, shape: tuple[int, int], frames: Tensor | None = None)
     return Targets(labels.unsqueeze(0), None, query, torch.tensor([spacing]), where(scan.ed), where(scan.es))
 
 
+def with_reference(targets: Targets, scan: Scan) -> Targets:
+    """The targets of one scan with the complex image (1, z, f, y, x) of its whole k-space, coils combined.
+
+    Noise of the scan is in it, as in any measured reference. ValueError where the scan was itself
+    undersampled.
+    """
+    if scan.kspace is None or scan.mask is not None:
+        raise ValueError(f"making the reference of {scan.case}: got an undersampled scan; wanted all k-space")
+    shape = (targets.labels.shape[-2], targets.labels.shape[-1])
+    whole = measure(scan, torch.ones(1, 1, 1, 1, dtype=torch.bool), shape)
+    image = zero_filled(whole)
+    frames = targets.query.frames
+    return replace(targets, image=image if frames is None else image[:, :, frames[0]])
+
+
 def labelled_frames(scan: Scan) -> Tensor:
     """Indices (f,) of the frames in which somebody annotated something."""
     assert scan.labels is not None
@@ -141,9 +157,9 @@ def stack_targets(items: Sequence[Targets]) -> Targets:
         return None if any(p is None for p in parts) else torch.cat(parts)
 
     query = Query(joined([t.query.frames for t in items]), None, joined([t.query.points for t in items]))
-    labels = torch.cat([t.labels for t in items])
+    labels, image = torch.cat([t.labels for t in items]), joined([t.image for t in items])
     return Targets(
-        labels, None, query, *(joined([getattr(t, n) for t in items]) for n in ("spacing_mm", "ed", "es"))
+        labels, image, query, *(joined([getattr(t, n) for t in items]) for n in ("spacing_mm", "ed", "es"))
     )
 
 
@@ -191,6 +207,8 @@ class TrainingBatches:
         frames = None if self.frames is None else draw_frames(scan, self.frames, draw)
         assert measurement.image_shape is not None
         targets = targets_of(scan, measurement.image_shape, frames)
+        if self.acquisition.reference:
+            targets = with_reference(targets, scan)
         if self.points is not None:
             points = draw_points(targets.labels[0, 0], self.points, draw).unsqueeze(0)
             targets = replace(targets, query=replace(targets.query, points=points))
@@ -216,7 +234,8 @@ def evaluation_batches(
             measurements.append(measure(scan, lines, acquisition.matrix))
             shape = measurements[-1].image_shape
             assert shape is not None
-            targets.append(targets_of(scan, shape))
+            truth = targets_of(scan, shape)
+            targets.append(with_reference(truth, scan) if acquisition.reference else truth)
         yield Batch(
             tuple(group),
             Measurement.stack(measurements),
