@@ -20,7 +20,14 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("checks", "types", "seeding", "nn"),  # 0: nouns and bricks
     ("fourier",),  # 1: ground
     ("coordinates", "operator", "coils"),  # 2: ground
-    ("sampling", "simulate", "phantom", "phenotypes", "metrics", "image_metrics"),  # 3: physics and pure measures
+    (
+        "sampling",
+        "simulate",
+        "phantom",
+        "phenotypes",
+        "metrics",
+        "image_metrics",
+    ),  # 3: physics and pure measures
     ("data", "models"),  # 4: never see each other
     ("tasks",),  # 5
     ("checkpoint", "training", "evaluate", "predict", "report"),  # 6: verbs

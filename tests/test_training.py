@@ -188,7 +188,9 @@ def test_stages_keep_their_states_apart(tmp_path: Path) -> None:
 @pytest.mark.parametrize("other", [Tiny(7), nn.Linear(3, 3)], ids=["other width", "other layers"])
 def test_the_state_of_another_model_is_one_clear_error(tmp_path: Path, other: nn.Module) -> None:
     train(Tiny(), batches, loss, STAGE, tmp_path, progress=False)
-    with pytest.raises(ValueError, match=r"resuming from .*train\.state\.pt: got a broken file or the state of another run"):
+    with pytest.raises(
+        ValueError, match=r"resuming from .*train\.state\.pt: got a broken file or the state of another run"
+    ):
         train(other, batches, loss, STAGE, tmp_path, progress=False)
 
 

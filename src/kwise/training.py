@@ -183,11 +183,17 @@ class _Run:
         self.fabric.backward(value)
         for optimizer in self.optimizers:
             if self.stage.clip:
-                self.fabric.clip_gradients(self.model, optimizer, max_norm=self.stage.clip)
+                self._clip(optimizer)
             optimizer.step()
         self.step += 1
         self.seconds += time.process_time() - started
         return shown
+
+    def _clip(self, optimizer: Any) -> None:
+        try:
+            self.fabric.clip_gradients(self.model, optimizer, max_norm=self.stage.clip)
+        except RuntimeError as error:
+            raise ValueError(f"training step {self.step}: got gradients that are not finite") from error
 
     def keep_best(self, score: float, model: nn.Module) -> None:
         self._log({"step": self.step, "validation": score, "core_seconds": round(self.seconds, 2)})

@@ -25,7 +25,8 @@ def run_train(name: str, changes: Sequence[str], folder: Path | None, seed: int,
     check_options(MODELS[recipe.model], recipe.options, f"building {recipe.model}")
     if devices > 1:
         recipe = replace(recipe, stages=tuple(replace(stage, devices=devices) for stage in recipe.stages))
-    folder = Path("runs") / f"{name}-seed{seed}" if folder is None else folder
+    # A changed recipe gets a folder of its own: tables and fine-tuning trust runs/NAME-seedN.
+    folder = Path("runs") / f"{name}{'-changed' if changes else ''}-seed{seed}" if folder is None else folder
     print(f"training {name} into {folder}")
     print(f"wrote {train_recipe(recipe, folder)}")
 

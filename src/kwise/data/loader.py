@@ -140,14 +140,8 @@ def draw_frames(scan: Scan, n: int, draw: torch.Generator) -> Tensor:
 
 
 def draw_points(labels: Tensor, n: int, draw: torch.Generator) -> Tensor:
-    """`n` flat positions (n,) in labels (f, y, x), half of them on the foreground where there is one."""
-    flat = labels.flatten()
-    inside = (flat > 0).nonzero().flatten()
-    anywhere = torch.randint(len(flat), (n,), generator=draw)
-    if len(inside) == 0:
-        return anywhere
-    anywhere[: n // 2] = inside[torch.randint(len(inside), (n // 2,), generator=draw)]
-    return anywhere
+    """`n` flat positions (n,) in labels (f, y, x), uniform: drawn by class they would teach a wrong share."""
+    return torch.randint(labels.numel(), (n,), generator=draw)
 
 
 def stack_targets(items: Sequence[Targets]) -> Targets:
@@ -230,7 +224,7 @@ def evaluation_batches(
         measurements, targets = [], []
         for case in group:
             scan = simulate(read(case), acquisition, ("evaluation", case))  # type: ignore[operator]
-            lines = draw_scan_mask(scan, name, acceleration, ("evaluation", case, acceleration))
+            lines = draw_scan_mask(scan, name, acceleration, ("evaluation", case, float(acceleration)))
             measurements.append(measure(scan, lines, acquisition.matrix))
             shape = measurements[-1].image_shape
             assert shape is not None

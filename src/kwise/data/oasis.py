@@ -38,7 +38,7 @@ def cases(root: Path | None = None, split: str | None = "train", n: int | None =
     """
     place = _place(root)
     check_count(n, f"listing OASIS cases of {place}")
-    splits = {}
+    splits: dict[str, str] = {}
     for session, folder in _sessions(place).items():
         of = split_of(session.rsplit("_", 1)[0], HOME, _FRACTIONS)
         if split is None or of == split or split not in _FRACTIONS:

@@ -12,7 +12,10 @@ from kwise.types import Measurement
 
 
 def shuffled_kspace(measurement: Measurement) -> Measurement:
-    """Every case of the batch gets the next one's measurement: what a prediction owes to the prior alone."""
+    """Every case of the batch gets its neighbour's measurement: a reader of k-space segments another heart.
+
+    So a good reader lands below the mean shape here; one that stays at its own score does not read at all.
+    """
     if len(measurement.kspace) < 2:
         raise ValueError("shuffling k-space: got a batch of one case; wanted two or more")
     moved = {

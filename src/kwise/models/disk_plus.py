@@ -1,10 +1,15 @@
-"""DiSK+: ours, the heart from a set of k-space samples, without an inverse FFT, a grid or an image inside.
+"""DiSK+: ours, the heart from a set of k-space samples, without an inverse FFT, but not without Fourier.
 
 A Perceiver whose latents sit at positions of the field of view. They attend to the acquired samples (or
 readout lines) with a learned temporal kernel normalised by what was sampled, and each value is rotated by
 exp(i 2 pi k . r) on its way to the latent at r: a relative position encoding, the k-space analogue of rotary
-embeddings. This rotation is a Fourier prior, and `rotate=False` takes it out. Spectral profiles, kernel,
-self-attention and the coordinate decoder are learned.
+embeddings. Spectral profiles, kernel, self-attention and the coordinate decoder are learned.
+
+The rotation is a Fourier prior, and a strong one: with the defaults, 8 positions times 8 profiles per axis
+are 64 numbers for 64 lines, in effect a separable inverse DFT onto 8 x 8 places with learned filters, from
+which the image could be computed back. No FFT and no image are formed, none is a target, and scattered points
+work as well.
+`rotate=False` takes the rotation out, and most of what the latents hear with it.
 """
 
 import torch

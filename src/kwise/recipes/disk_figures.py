@@ -13,7 +13,7 @@ from kwise.recipes.run import source
 from kwise.report.plots import answers, dice_against_r, learning_curves
 from kwise.report.results import read_results
 
-SHOWN = "heart-test-000003"  # one case, chosen before any model was scored
+SHOWN = "heart-demo-000003"  # of a split that nothing is trained, chosen or scored on
 
 
 def figures(scale: str, results: Path, runs: Path, folder: Path) -> list[Path]:

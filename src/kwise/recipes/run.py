@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from kwise import __version__
 from kwise.checkpoint import load_checkpoint, save_checkpoint
 from kwise.data import DataSet, dataset, heart_dataset
 from kwise.data.augment import AUGMENTATIONS
@@ -82,6 +83,11 @@ def loss_of(recipe: Recipe, stage: str, model: nn.Module, batch: Batch) -> Tenso
     return recipe.task.loss(model(batch.measurement, batch.targets.query), batch.targets)
 
 
+def later(batches: TrainingBatches, done: int, step: int) -> Batch:
+    """The batch of a step after `done` steps of earlier stages: no stage sees the same hearts again."""
+    return batches(done + step)
+
+
 def train_recipe(recipe: Recipe, folder: Path, *, root: str | None = None, progress: bool = True) -> Path:
     """Train, or go on training, into `folder`; returns the checkpoint folder."""
     model = build(recipe)
@@ -89,14 +95,17 @@ def train_recipe(recipe: Recipe, folder: Path, *, root: str | None = None, progr
     if isinstance(model, MeanShape):
         model.fit(batches(step).targets for step in range(recipe.stages[0].steps))
     else:
+        done = 0
         for stage in recipe.stages:
             loss = partial(loss_of, recipe, stage.name)
             validate = partial(validation_dice, recipe, root) if stage.validate_every else None
-            train(model, batches, loss, stage, folder, validate=validate, progress=progress)
+            batch = partial(later, batches, done)
+            train(model, batch, loss, stage, folder, validate=validate, progress=progress)
+            done += stage.steps
     checkpoint = folder / "checkpoint"
     if is_first_process():
         save_checkpoint(checkpoint, model, recipe.model, recipe.options, preprocessing_of(recipe))
-        about = {**asdict(recipe), "machine": machine()}
+        about = {**asdict(recipe), "kwise": __version__, "machine": machine()}
         write_atomically(
             folder / "recipe.json", lambda path: path.write_text(json.dumps(about, indent=1, default=str))
         )
