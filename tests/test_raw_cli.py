@@ -83,7 +83,7 @@ def test_convert_says_that_images_were_simulated(
 def test_predict_takes_raw_files_and_never_loads_what_simulates(
     files: dict[str, Path], tmp_path: Path
 ) -> None:
-    """In a fresh process: really undersampled raw data, and an image whose k-space is said to be simulated."""
+    """In a fresh process: undersampled raw data, and an image whose k-space is said to be simulated."""
     options = {"channels": (4, 8)}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

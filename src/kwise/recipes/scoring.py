@@ -74,9 +74,26 @@ def evaluate_checkpoint(
         rows += evaluate(model, batches, Segmentation(), control=change, frame_rows=frames)
     folder.mkdir(parents=True, exist_ok=True)
     scores = folder / f"scores{suffix}.csv"
-    write_scores(folder / f"frames{suffix}.csv", frames)
-    write_scores(scores, rows)
+    write_scores(folder / f"frames{suffix}.csv", rounded(mean_frames(frames)))
+    write_scores(scores, rounded(rows))
     return scores
+
+
+def mean_frames(rows: Sequence[Row]) -> list[Row]:
+    """Dice per frame and class, averaged over the cases of each acceleration: enough to see a dead output."""
+    groups: dict[tuple[float, float, str], list[float]] = {}
+    for row in rows:
+        key = (float(row["acceleration"]), float(row["frame"]), str(row["class"]))
+        groups.setdefault(key, []).append(float(row["dice"]))
+    return [
+        {"case": f"mean of {len(dice)}", "acceleration": r, "frame": f, "class": k, "dice": sum(dice) / len(dice)}
+        for (r, f, k), dice in groups.items()
+    ]
+
+
+def rounded(rows: Sequence[Row]) -> list[Row]:
+    """Numbers to six digits: what a file under version control should keep."""
+    return [{k: v if isinstance(v, str) else float(f"{v:.6g}") for k, v in row.items()} for row in rows]
 
 
 def tell(model: TrueCentre, batches: Iterator[Batch]) -> Iterator[Batch]:
