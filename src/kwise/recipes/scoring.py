@@ -86,8 +86,8 @@ def mean_frames(rows: Sequence[Row]) -> list[Row]:
         key = (float(row["acceleration"]), float(row["frame"]), str(row["class"]))
         groups.setdefault(key, []).append(float(row["dice"]))
     return [
-        {"case": f"mean of {len(dice)}", "acceleration": r, "frame": f, "class": k, "dice": sum(dice) / len(dice)}
-        for (r, f, k), dice in groups.items()
+        {"case": f"mean of {len(v)}", "acceleration": r, "frame": f, "class": k, "dice": sum(v) / len(v)}
+        for (r, f, k), v in groups.items()
     ]
 
 
