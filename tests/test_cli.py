@@ -25,7 +25,7 @@ from kwise.data.nifti import read_nifti
 from kwise.models import MODELS
 from kwise.recipes.overrides import apply_overrides, check_options
 
-VERBS = ("demo", "simulate", "predict", "info", "list", "train", "evaluate", "table")
+VERBS = ("convert", "demo", "simulate", "predict", "info", "list", "train", "evaluate", "table")
 
 
 @pytest.fixture(scope="module")

@@ -107,7 +107,8 @@ def latent_features(model: DiskPlus, image: Tensor) -> Tensor:
     """Features (f, py, px, d) of the latents before the transformer."""
     measurement = measured(image)
     heads = model.read(measurement, Query())
-    return model.features(heads, measurement)[0].unflatten(1, (P, P))
+    frames = torch.arange(measurement.n_frames).unsqueeze(0)
+    return model.features(heads, measurement, frames)[0].unflatten(1, (P, P))
 
 
 @torch.inference_mode()

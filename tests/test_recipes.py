@@ -118,8 +118,8 @@ def test_an_unknown_recipe_names_the_nearest() -> None:
 
 
 def test_an_unknown_model_or_a_foreign_checkpoint(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="building a model: got 'unet'; wanted one of disk, "):
-        build(replace(tiny(), model="unet"))
+    with pytest.raises(ValueError, match="building a model: got 'u-net'; wanted one of "):
+        build(replace(tiny(), model="u-net"))
     checkpoint = train_recipe(tiny("mean_shape_small"), tmp_path, progress=False)
     with pytest.raises(ValueError, match="starting syn_net_shared_small: got a checkpoint of mean_shape"):
         build(replace(tiny(), init_from=str(checkpoint)))
