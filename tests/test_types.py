@@ -161,3 +161,9 @@ def test_prediction_turns_logits_into_answers(make_measurement) -> None:
     batch = Batch(("a",), make_measurement(b=1), Targets(prediction.labels()), (4.0,))
     assert len(batch.cases) == len(batch.accelerations) == 1
     assert Samples(KSPACE, KSPACE).valid is None
+
+
+def test_numbers_too_large_for_single_precision_are_refused() -> None:
+    kspace = torch.full((1, 1, 1, 2, 4, 4), 1e300 + 0j, dtype=torch.complex128)
+    with pytest.raises(ValueError, match=r"Measurement\.kspace.*NaN or Inf"):
+        Measurement(kspace, torch.ones(1, 1, 2, 4, 4, dtype=torch.bool))

@@ -124,6 +124,7 @@ class Measurement:
             )
         # where(), not a product: NaN or Inf in unacquired positions must vanish as well.
         kept = torch.where(mask.unsqueeze(1), self.kspace, torch.zeros((), dtype=self.kspace.dtype))
+        kept = kept.to(torch.complex64)  # before the check: what single precision cannot hold becomes Inf
         check_finite("Measurement.kspace", kept)
         shape = (ky, kx) if self.image_shape is None else self.image_shape
         if self.trajectory is not None:
@@ -134,7 +135,7 @@ class Measurement:
                 )
         if self.coil_maps is not None:
             check_shape("Measurement.coil_maps", self.coil_maps, (b, c, z, *shape))
-        object.__setattr__(self, "kspace", kept.to(torch.complex64))
+        object.__setattr__(self, "kspace", kept)
         object.__setattr__(self, "mask", mask)
         object.__setattr__(self, "image_shape", shape)
 

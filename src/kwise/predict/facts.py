@@ -129,6 +129,8 @@ def _cautions(found: Answer, loaded: Loaded) -> list[str]:
             f"This field of view is {sizes[0]:.0f} x {sizes[1]:.0f} mm; "
             f"the model learned from {wanted:.0f} mm at most."
         )
+    if any(float(area.min()) == 0 < float(area.max()) for area in found.areas.values()):
+        sentences.append("In some frames a structure was not found: its area and the ejection fraction may be wrong.")
     if math.isnan(found.ejection_fraction):
         sentences.append("The model found no LV pool: ED, ES and the ejection fraction mean nothing here.")
     sentences.append("For research: kwise is no medical device.")
