@@ -130,7 +130,7 @@ def _cautions(found: Answer, loaded: Loaded) -> list[str]:
             f"the model learned from {wanted:.0f} mm at most."
         )
     if any(float(area.min()) == 0 < float(area.max()) for area in found.areas.values()):
-        sentences.append("In some frames a structure was not found: its area and the ejection fraction may be wrong.")
+        sentences.append("In some frames a structure was not found: areas and EF may be wrong there.")
     if math.isnan(found.ejection_fraction):
         sentences.append("The model found no LV pool: ED, ES and the ejection fraction mean nothing here.")
     sentences.append("For research: kwise is no medical device.")
