@@ -20,12 +20,14 @@ def dice_against_r(results: Results, path: Path, order: Sequence[str]) -> None:
     for i, name in enumerate(name for name in order if name in results):
         rates, means = _means(results, name, "dice_foreground")
         style = "--" if name in FLOORS else ":" if "shuffled" in name or "centre_only" in name else "-"
-        axes.plot(rates, means, style, marker="o", ms=3, label=name, color=COLOURS[i % len(COLOURS)])
+        # Rows outnumber the colours, so the marker changes with every round of them.
+        colour, marker = COLOURS[i % len(COLOURS)], "os^D"[i // len(COLOURS) % 4]
+        axes.plot(rates, means, style, marker=marker, ms=4, lw=1.2, label=name, color=colour)
     axes.set_xscale("log", base=2)
     axes.set_xticks(rates, [f"{r:g}" for r in rates])
     axes.set_xlabel("acceleration R")
     axes.set_ylabel("hard foreground Dice")
-    axes.legend(fontsize=6, ncols=2)
+    figure.legend(fontsize=7, loc="outside right upper")
     _save(figure, path)
 
 
@@ -35,10 +37,11 @@ def learning_curves(logs: Mapping[str, Path], path: Path) -> None:
     for i, (name, log) in enumerate(logs.items()):
         lines = [json.loads(line) for line in log.read_text().splitlines()]
         points = _curve(lines)
-        axes.plot(*zip(*points), marker="o", ms=3, label=name, color=COLOURS[i % len(COLOURS)])
+        marker = "os^D"[i // len(COLOURS) % 4]
+        axes.plot(*zip(*points), marker=marker, ms=3, label=name, color=COLOURS[i % len(COLOURS)])
     axes.set_xlabel("core-seconds of training")
     axes.set_ylabel("validation Dice, R = 8")
-    axes.legend(fontsize=6)
+    figure.legend(fontsize=7, loc="outside right upper")
     _save(figure, path)
 
 
@@ -94,7 +97,7 @@ def _figure() -> tuple[Any, Any]:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(5.4, 3.6), layout="constrained")
+    figure, axes = pyplot.subplots(figsize=(7.2, 4.0), layout="constrained")
     axes.grid(alpha=0.3)
     return figure, axes
 
