@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from kwise.checkpoint import save_checkpoint
+from kwise.models import MODELS
 from kwise.seeding import generator
 from kwise.types import Measurement
 
@@ -59,3 +61,18 @@ def real_data() -> Path:
     if not (folder / "acdc-cine").is_dir():
         pytest.skip(f"real data not found in {folder}; set KWISE_DATA to its folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def save_tiny() -> Callable[[Path, dict[str, object]], Path]:
+    """Writes a small untrained Syn-Net with this preprocessing as a checkpoint; returns its folder."""
+
+    def save(folder: Path, preprocessing: dict[str, object]) -> Path:
+        options = {"channels": (4, 8)}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = MODELS["syn_net"](**options)
+        save_checkpoint(folder, model, "syn_net", options, preprocessing)
+        return folder
+
+    return save

@@ -11,7 +11,6 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-import torch
 
 from kwise import cli
 from kwise.checkpoint import save_checkpoint
@@ -22,14 +21,8 @@ Spoil = Callable[[h5py.File], None]
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("weights") / "tiny"
-    options = {"channels": (4, 8)}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = MODELS["syn_net"](**options)
-    save_checkpoint(folder, model, "syn_net", options, {"matrix": [32, 32]})
-    return folder
+def checkpoint(tmp_path_factory: pytest.TempPathFactory, save_tiny: Callable[..., Path]) -> Path:
+    return save_tiny(tmp_path_factory.mktemp("weights") / "tiny", {"matrix": [32, 32]})
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ import resource
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -29,14 +30,8 @@ VERBS = ("convert", "demo", "simulate", "predict", "info", "list", "train", "eva
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("weights") / "tiny"
-    options = {"channels": (4, 8)}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = MODELS["syn_net"](**options)
-    save_checkpoint(folder, model, "syn_net", options, {"matrix": [32, 32], "fov_mm": 160.0})
-    return folder
+def checkpoint(tmp_path_factory: pytest.TempPathFactory, save_tiny: Callable[..., Path]) -> Path:
+    return save_tiny(tmp_path_factory.mktemp("weights") / "tiny", {"matrix": [32, 32], "fov_mm": 160.0})
 
 
 @pytest.fixture(scope="module")

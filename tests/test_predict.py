@@ -3,6 +3,7 @@
 import csv
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from kwise.checkpoint import Loaded, load_checkpoint, save_checkpoint
+from kwise.checkpoint import Loaded, load_checkpoint
 from kwise.data import dataset
 from kwise.data.answers import write_areas, write_segmentation
 from kwise.data.kspace_file import write_scan
@@ -67,14 +68,8 @@ def loaded(model: nn.Module | None = None, matrix: object = None) -> Loaded:
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("weights") / "tiny"
-    options = {"channels": (4, 8)}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = MODELS["syn_net"](**options)
-    save_checkpoint(folder, model, "syn_net", options, {"matrix": [16, 16], "fov_mm": 160.0})
-    return folder
+def checkpoint(tmp_path_factory: pytest.TempPathFactory, save_tiny: Callable[..., Path]) -> Path:
+    return save_tiny(tmp_path_factory.mktemp("weights") / "tiny", {"matrix": [16, 16], "fov_mm": 160.0})
 
 
 def test_measurement_keeps_the_files_mask_and_cuts_the_centre() -> None:

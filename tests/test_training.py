@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 
 import kwise
+from kwise.atomic import write_atomically
 from kwise.nn.muon import orthogonalised, split_parameters
 from kwise.seeding import generator
-from kwise.training import Stage, optimizers, schedule, train, write_atomically
+from kwise.training import Stage, optimizers, schedule, train
 from kwise.types import Batch, Measurement, Query, Targets
 
 STAGE = Stage(steps=6, learning_rate=1e-2, matrix_rate=1e-2, warmup=2, save_every=3)

@@ -1,7 +1,6 @@
 """Model + batches + task -> a row of scores per case, and the CSV file that keeps them."""
 
 import csv
-import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -9,6 +8,7 @@ from typing import Protocol
 import torch
 from torch import nn
 
+from kwise.atomic import write_atomically
 from kwise.types import Batch, Measurement, Prediction, Targets
 
 Row = dict[str, float | str]
@@ -90,15 +90,12 @@ def write_scores(path: Path | str, rows: Sequence[Row]) -> None:
     if not rows:
         raise ValueError(f"writing {path}: got no rows; wanted at least one")
     path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, lambda part: _write_rows(part, rows))
+
+
+def _write_rows(path: Path, rows: Sequence[Row]) -> None:
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    new = path.with_name(f".{path.name}.new")
-    try:
-        with new.open("w", newline="") as file:
-            writer = csv.DictWriter(file, columns, restval="nan", lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(path)
-    finally:
-        new.unlink(missing_ok=True)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns, restval="nan", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)

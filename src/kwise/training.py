@@ -7,7 +7,6 @@ Lightning Fabric moves things to devices; everything else is these few functions
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kwise.atomic import write_atomically
 from kwise.nn.muon import Muon, split_parameters
 from kwise.types import Batch
 
@@ -75,16 +75,6 @@ def optimizers(model: nn.Module, stage: Stage) -> list[torch.optim.Optimizer]:
     if matrices:
         made.append(Muon(matrices, lr=stage.matrix_rate, weight_decay=stage.weight_decay))
     return made
-
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Run `write(temporary)` and move the result to `path`; on any failure nothing half-written is left."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        write(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def is_first_process() -> bool:

@@ -3,9 +3,7 @@ it.
 """
 
 import json
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kwise.atomic import write_atomically
 from kwise.data.kspace_checks import (
     AXES,
     FORMAT,
@@ -40,20 +39,12 @@ def write_scan(path: str | Path, scan: Scan, acceleration: float | None = None) 
     """
     path = Path(path)
     content = _encoded(path, scan, acceleration)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
+        write_atomically(path, lambda part: part.write_bytes(content))
     except OSError as error:
         why = error.strerror or error
         wanted = f"a folder with room for {len(content)} bytes"
         raise OSError(f"writing k-space file {path}: got {why}; wanted {wanted}") from error
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
 
 
 def read_scan(path: str | Path) -> Scan:

@@ -223,7 +223,7 @@ def evaluation_batches(
         group = [cases[i] for i in range(start, min(start + batch_size, len(cases)))]
         measurements, targets = [], []
         for case in group:
-            scan = simulate(read(case), acquisition, ("evaluation", case))  # type: ignore[operator]
+            scan = simulate(read(case), acquisition, ("evaluation", case))
             lines = draw_scan_mask(scan, name, acceleration, ("evaluation", case, float(acceleration)))
             measurements.append(measure(scan, lines, acquisition.matrix))
             shape = measurements[-1].image_shape

@@ -1,7 +1,5 @@
 """A scan as an MRD (ISMRMRD) HDF5 file, for the software that reads those: one readout per acquired line."""
 
-import os
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
@@ -10,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kwise.atomic import write_atomically
 from kwise.types import Scan
 
 _COUNTERS = (
@@ -45,13 +44,7 @@ def write_mrd(path: str | Path, scan: Scan) -> dict[str, str]:
         raise ValueError(f"{doing}: got shape {tuple(scan.kspace.shape)}; wanted axes of at most 65535")
     mask = torch.ones(scan.shape, dtype=torch.bool) if scan.mask is None else scan.mask.expand(scan.shape)
     spans = _spans(doing, mask)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        _write(part, scan, spans)
-        part.replace(path)
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
+    write_atomically(path, lambda part: _write(part, scan, spans))
     lost = [name for name in ("labels", "coil_maps") if getattr(scan, name) is not None]
     return {"left out": f"{', '.join(lost)}: MRD raw data have no place for them"} if lost else {}
 

@@ -16,7 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from kwise.coordinates import axis_coords, gather_lines, gather_samples
-from kwise.models.answer import N_CONTEXT, acquisition_context, query_frames, unfold_slices
+from kwise.models.answer import (
+    EVERYTHING,
+    N_CONTEXT,
+    acquisition_context,
+    finish_answer,
+    output_shape,
+    query_frames,
+)
 from kwise.nn.spectral import CoordinateDecoder, SpectralProfiles, TemporalKernel, cell_centres, rotation
 from kwise.nn.transformer import Transformer
 from kwise.types import Measurement, Prediction, Query, Samples
@@ -58,15 +65,15 @@ class DiskPlus(nn.Module):
         self.transformer = Transformer(width, n_layers, n_heads)
         self.decoder = CoordinateDecoder(width, n_classes)
 
-    def forward(self, measurement: Measurement, query: Query | None = None) -> Prediction:
+    def forward(self, measurement: Measurement, query: Query = EVERYTHING) -> Prediction:
         """Logits (b, k, z, f, y, x), or (b, k, z, q) at `query.points`."""
-        query = Query() if query is None else query
         folded, ask = measurement.fold_slices(), query.repeat_slices(measurement.n_slices)
         heads = self.read(folded, ask)
         frames = query_frames(ask, len(folded.kspace), folded.n_frames, folded.kspace.device)
         latents = self.transformer(self.embed(self.features(heads, folded, frames)) + self.place)
         logits = self.answer(latents, folded, ask)
-        return Prediction(logits=unfold_slices(logits, measurement.n_slices), latents=latents.flatten(1, 2))
+        logits = finish_answer(logits, measurement, query)
+        return Prediction(logits=logits, latents=latents.flatten(1, 2))
 
     def frame_times(self, measurement: Measurement, query: Query) -> Tensor:
         """(b, f) queried frames in cycles."""
@@ -135,13 +142,9 @@ class DiskPlus(nn.Module):
         return torch.cat([tokens, told.unsqueeze(2).expand(-1, -1, tokens.shape[2], -1)], dim=-1)
 
     def answer(self, latents: Tensor, measurement: Measurement, query: Query) -> Tensor:
-        """Latents (b, f, p, d) -> logits (b, k, f, y, x), or (b, k, q)."""
-        ny, nx = query.resolution or measurement.shape[-2:]
+        """Latents (b, f, p, d) -> logits (b, k, f, y, x) on the grid asked."""
+        ny, nx = output_shape(measurement, query)
         b, f = latents.shape[:2]
         grid = latents.flatten(0, 1).unflatten(1, (self.n_positions, self.n_positions))
         y, x = axis_coords(ny).to(latents.device), axis_coords(nx).to(latents.device)
-        logits = self.decoder(grid, y, x).unflatten(0, (b, f)).transpose(1, 2)
-        if query.points is None:
-            return logits
-        index = query.points.unsqueeze(1).expand(-1, logits.shape[1], -1)
-        return logits.flatten(2).gather(2, index)
+        return self.decoder(grid, y, x).unflatten(0, (b, f)).transpose(1, 2)

@@ -70,9 +70,8 @@ class HarmonicUNet(nn.Module):
         n = (coefficients.shape[2] - 1) // 2
         phases = harmonic_basis(frames / measurement.n_frames, max(n, 2)).to(coefficients.dtype)  # (b, f, m)
         banks = torch.einsum("bfm,bhmcyx->bfhcyx", phases[..., : 2 * n + 1], coefficients)
-        moving = coefficients[
-            :, 0
-        ]  # the most mobile bank; its first two harmonics relative to the queried frame
+        # The most mobile bank: its first two harmonics, relative to the queried frame.
+        moving = coefficients[:, 0]
         pairs = functional.pad(moving, (0, 0) * 3 + (0, max(0, 4 - 2 * n)))[:, 1:5].unflatten(1, (2, 2))
         now = phases[:, :, 1:5].unflatten(2, (2, 2))
         in_phase = torch.einsum("bfnp,bnpcyx->bfncyx", now, pairs)

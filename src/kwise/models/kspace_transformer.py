@@ -25,7 +25,7 @@ from kwise.models.grids import (
     on_channels,
     unfold_images,
 )
-from kwise.nn.kspace_layers import KSpaceLayer, ResidualConvs, value_embedding, value_head, wave_encoding
+from kwise.nn.kspace_layers import ResidualConvs, kspace_layers, value_embedding, value_head, wave_encoding
 from kwise.operator import crop_centre
 from kwise.types import Measurement, Prediction, Query, Targets
 
@@ -110,12 +110,12 @@ class KSpaceTransformer(nn.Module):
             raise ValueError(f"building kspace_transformer: got scale {scale!r}; wanted 'acquired' or 'none'")
         self.width, self.scale = width, scale
         self.embed = value_embedding(2, width)
-        self.encoder = _layers(encoder_layers, width, heads, ffn, reads=False, mixes=True)
+        self.encoder = kspace_layers(encoder_layers, width, heads, ffn, reads=False, mixes=True)
         lr_layers = lr_layers if lowres else 0
-        self.lr_decoder = _layers(lr_layers, width, heads, ffn, reads=True, mixes=True)
+        self.lr_decoder = kspace_layers(lr_layers, width, heads, ffn, reads=True, mixes=True)
         self.lr_heads = nn.ModuleList(value_head(width) for _ in range(lr_layers))
         self.hr_embed = value_embedding(2, width) if lowres or refine else None
-        self.hr_decoder = _layers(hr_layers, width, heads, ffn, reads=True, mixes=False)
+        self.hr_decoder = kspace_layers(hr_layers, width, heads, ffn, reads=True, mixes=False)
         self.hr_heads = nn.ModuleList(value_head(width) for _ in range(hr_layers))
         self.refine = nn.ModuleList(
             ResidualConvs(refine_channels, refine_convs, last_kernel=1, slope=0.1)
@@ -258,10 +258,6 @@ def _pooled(image: Tensor, shape: tuple[int, int]) -> Tensor:
     pooled = functional.adaptive_avg_pool2d(channels, shape)
     coarse = as_complex(pooled) if image.is_complex() else pooled.squeeze(1)
     return coarse.reshape(*image.shape[:-2], *shape)
-
-
-def _layers(n: int, width: int, heads: int, ffn: int, *, reads: bool, mixes: bool) -> nn.ModuleList:
-    return nn.ModuleList(KSpaceLayer(width, heads, ffn, reads=reads, mixes=mixes) for _ in range(n))
 
 
 def _xavier(model: nn.Module) -> None:

@@ -27,7 +27,7 @@ from kwise.models.grids import (
     resize_image,
     unfold_images,
 )
-from kwise.nn.kspace_layers import KSpaceLayer, value_embedding, value_head, wave_encoding
+from kwise.nn.kspace_layers import kspace_layers, value_embedding, value_head, wave_encoding
 from kwise.nn.patches import from_patches, gather_tokens, to_patches
 from kwise.nn.unet_plain import PlainUNet
 from kwise.operator import crop_centre
@@ -114,16 +114,10 @@ class KSpaceTransformerPlus(nn.Module):
         points = patch[0] * patch[1]
         self.spectrum = Spectrum() if whiten else None
         self.embed = value_embedding(3 * points, width)
-        self.encoder = nn.ModuleList(
-            KSpaceLayer(width, heads, ffn, reads=False, mixes=True) for _ in range(encoder_layers)
-        )
-        self.lr_decoder = nn.ModuleList(
-            KSpaceLayer(width, heads, ffn, reads=True, mixes=True) for _ in range(lr_layers)
-        )
+        self.encoder = kspace_layers(encoder_layers, width, heads, ffn, reads=False, mixes=True)
+        self.lr_decoder = kspace_layers(lr_layers, width, heads, ffn, reads=True, mixes=True)
         self.lr_head = value_head(width, 2 * points)
-        self.hr_decoder = nn.ModuleList(
-            KSpaceLayer(width, heads, ffn, reads=True, mixes=False) for _ in range(hr_layers)
-        )
+        self.hr_decoder = kspace_layers(hr_layers, width, heads, ffn, reads=True, mixes=False)
         self.hr_heads = nn.ModuleList(value_head(width, 2 * points) for _ in range(hr_layers))
         self.refine = nn.ModuleList(PlainUNet(refine_channels, 2) for _ in range(hr_layers))
         for head in (self.lr_head, *self.hr_heads):

@@ -108,3 +108,8 @@ class ResidualConvs(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(n, 2, y, x)."""
         return x + self.convs(x)
+
+
+def kspace_layers(n: int, width: int, heads: int, ffn: int, *, reads: bool, mixes: bool) -> nn.ModuleList:
+    """A stack of `n` equal layers."""
+    return nn.ModuleList(KSpaceLayer(width, heads, ffn, reads=reads, mixes=mixes) for _ in range(n))

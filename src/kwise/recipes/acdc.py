@@ -15,7 +15,7 @@ from kwise.recipes.recipe import Recipe
 from kwise.training import Stage
 
 ACCELERATIONS = (4.0, 8.0, 16.0)
-# The floors and the ablation stay on the phantom.
+# The ablations stay on the phantom.
 FINE_TUNED = tuple(
     f"{name}_small"
     for name in (

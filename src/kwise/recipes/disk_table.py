@@ -28,7 +28,6 @@ from kwise.report.table import (
 
 HEADLINES = ("harmonic_unet", "disk_plus", "syn_net_shared")  # three seeds each
 CONTROLLED = ("harmonic_unet", "disk_plus")  # models whose controls are rows of the table
-REFERENCE = "syn_net_shared"
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from kwise import __version__
+from kwise.atomic import write_atomically
 from kwise.checkpoint import load_checkpoint, save_checkpoint
 from kwise.data import DataSet, dataset, heart_dataset
 from kwise.data.augment import AUGMENTATIONS
@@ -20,7 +21,7 @@ from kwise.models.mean_shape import MeanShape
 from kwise.recipes.overrides import check_options
 from kwise.recipes.recipe import Recipe
 from kwise.seeding import seed_of
-from kwise.training import is_first_process, train, write_atomically
+from kwise.training import is_first_process, train
 from kwise.types import Batch
 
 

@@ -20,9 +20,7 @@ def dice_against_r(results: Results, path: Path, order: Sequence[str]) -> None:
     for i, name in enumerate(name for name in order if name in results):
         rates, means = _means(results, name, "dice_foreground")
         style = "--" if name in FLOORS else ":" if "shuffled" in name or "centre_only" in name else "-"
-        # Rows outnumber the colours, so the marker changes with every round of them.
-        colour, marker = COLOURS[i % len(COLOURS)], "os^D"[i // len(COLOURS) % 4]
-        axes.plot(rates, means, style, marker=marker, ms=4, lw=1.2, label=name, color=colour)
+        axes.plot(rates, means, style, ms=4, lw=1.2, label=name, **_look(i))
     axes.set_xscale("log", base=2)
     axes.set_xticks(rates, [f"{r:g}" for r in rates])
     axes.set_xlabel("acceleration R")
@@ -37,8 +35,7 @@ def learning_curves(logs: Mapping[str, Path], path: Path) -> None:
     for i, (name, log) in enumerate(logs.items()):
         lines = [json.loads(line) for line in log.read_text().splitlines()]
         points = _curve(lines)
-        marker = "os^D"[i // len(COLOURS) % 4]
-        axes.plot(*zip(*points), marker=marker, ms=3, label=name, color=COLOURS[i % len(COLOURS)])
+        axes.plot(*zip(*points), ms=3, label=name, **_look(i))
     axes.set_xlabel("core-seconds of training")
     axes.set_ylabel("validation Dice, R = 8")
     figure.legend(fontsize=7, loc="outside right upper")
@@ -68,6 +65,11 @@ def _coloured(labels: np.ndarray) -> np.ndarray:
     """(y, x, 4) RGBA of LV pool, myocardium and RV pool; the rest is transparent."""
     colours = [(0, 0, 0, 0), (0.90, 0.33, 0.24, 0.6), (0.16, 0.65, 0.52, 0.6), (0.29, 0.56, 0.91, 0.6)]
     return np.array(colours)[np.clip(labels, 0, 3)]
+
+
+def _look(i: int) -> dict[str, str]:
+    """Colour and marker of row i. Rows outnumber the colours: the marker changes with every round of them."""
+    return {"color": COLOURS[i % len(COLOURS)], "marker": "os^D"[i // len(COLOURS) % 4]}
 
 
 def _curve(lines: Sequence[Mapping[str, Any]]) -> list[tuple[float, float]]:
