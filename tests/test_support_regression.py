@@ -13,7 +13,7 @@ from kwise.models.harmonic_unet import HarmonicUNet
 from kwise.models.support_regression import RowPrior, SupportRegression, solve
 from kwise.nn.harmonics import harmonic_basis
 from kwise.seeding import generator
-from kwise.types import Measurement
+from kwise.types import Measurement, Query
 
 
 def complex_noise(*shape: int, word: str) -> torch.Tensor:
@@ -159,3 +159,20 @@ def test_the_prior_learns_from_held_out_lines() -> None:
         optimiser.step()
         errors.append(float(error.detach()))
     assert errors[-1] < 0.8 * errors[0]
+
+
+def test_asking_frame_by_frame_is_asking_for_all() -> None:
+    """What is remembered of a measurement never answers for another one, nor for other priors."""
+    model = HarmonicUNet(n_harmonics=3).eval()
+    mask = torch.rand(2, 1, 8, 16, 1, generator=generator("support", "mask")) < 0.4
+    mask[..., 8, :] = True
+    ours, other = (Measurement(complex_noise(2, 1, 1, 8, 16, 16, word=w), mask) for w in ("ours", "other"))
+    with torch.inference_mode():
+        whole = model(ours).logits
+        parts = [model(ours, Query(frames=torch.full((2, 1), f))).logits for f in range(8)]
+        torch.testing.assert_close(torch.cat(parts, dim=3), whole)
+        assert (model(other).logits - whole).abs().max() > 1e-3
+        torch.testing.assert_close(model(ours).logits, whole)
+    with torch.no_grad():
+        model.support.log_noise.add_(2.0)  # type: ignore[union-attr]
+        assert (model(ours).logits - whole).abs().max() > 1e-4

@@ -8,9 +8,10 @@ one linear system. The inverse FFT of these estimates, phase-referenced, and the
 U-Net with one head shared by all frames. Fourier prior: the inverse FFT. Learned: spectra and U-Net.
 
 Two stages of training: "prior" fits both regressions by predicting acquired lines that were held out, no
-image and no label; "net" trains the U-Net on labels, the support regression fixed.
+image and no label; "net" trains the U-Net on labels, the regressions fixed.
 """
 
+import weakref
 from collections.abc import Callable
 
 import torch
@@ -62,12 +63,15 @@ class HarmonicUNet(nn.Module):
         self.support = SupportRegression(n_harmonics, n_passes) if n_passes else None
         inputs = 2 * (n_banks + (n_passes > 0)) + 5 + (N_CONTEXT if context else 0)
         self.net = UNet(inputs * block**2, n_classes * block**2, channels)
+        self._last: tuple[weakref.ref[Measurement], int, Tensor] | None = None
 
     def forward(self, measurement: Measurement, query: Query = EVERYTHING) -> Prediction:
         """Class logits (b, k, z, f, y, x), or (b, k, z, q) at queried points."""
         folded, asked = measurement.fold_slices(), query.repeat_slices(measurement.n_slices)
         frames = query_frames(asked, folded.kspace.shape[0], measurement.n_frames, folded.kspace.device)
-        logits = self.segment(self.images(folded, frames).flatten(0, 1))
+        learned = self.support is None
+        coefficients = self.coefficients(folded) if learned else self.fixed_coefficients(measurement)
+        logits = self.segment(self.images(coefficients, folded, frames).flatten(0, 1))
         return Prediction(
             finish_answer(logits.unflatten(0, frames.shape).transpose(1, 2), measurement, query)
         )
@@ -78,9 +82,10 @@ class HarmonicUNet(nn.Module):
         blocks = functional.pixel_unshuffle(pad_to_multiple(images, self.block), self.block)
         return functional.pixel_shuffle(self.net(blocks), self.block)[..., : size[0], : size[1]]
 
-    def images(self, measurement: Measurement, frames: Tensor) -> Tensor:
-        """What the U-Net sees of the queried frames (b, f): (b, f, channel, y, x), one slice."""
-        coefficients = self.coefficients(measurement)  # (b, h, m, c, y, x)
+    def images(self, coefficients: Tensor, measurement: Measurement, frames: Tensor) -> Tensor:
+        """What the U-Net sees of the queried frames (b, f): (b, f, channel, y, x), from coefficients
+        (b, h, m, c, y, x) of one slice.
+        """
         n = (coefficients.shape[2] - 1) // 2
         phases = harmonic_basis(frames / measurement.n_frames, max(n, 2)).to(coefficients.dtype)  # (b, f, m)
         banks = torch.einsum("bfm,bhmcyx->bfhcyx", phases[..., : 2 * n + 1], coefficients)
@@ -111,9 +116,16 @@ class HarmonicUNet(nn.Module):
         banks = self.independent(kspace, mask)
         if self.support is None:
             return banks
-        with torch.no_grad():
-            refined = self.refined(kspace, mask, banks)
-        return torch.cat([refined.unsqueeze(1), banks], dim=1)
+        return torch.cat([self.refined(kspace, mask, banks).unsqueeze(1), banks], dim=1)
+
+    @torch.no_grad()
+    def fixed_coefficients(self, measurement: Measurement) -> Tensor:
+        """The same of a measurement of any number of slices, remembered: frames are asked a few at a time."""
+        assert self.support is not None
+        version = sum(p._version for p in [*self.regression.parameters(), *self.support.parameters()])
+        if self._last is None or self._last[0]() is not measurement or self._last[1] != version:
+            self._last = weakref.ref(measurement), version, self.coefficients(measurement.fold_slices())
+        return self._last[2]
 
     def independent(self, kspace: Tensor, mask: Tensor) -> Tensor:
         """Every ky line alone: kspace (b, c, t, ky, kx), mask (b, t, ky) -> (b, h, m, c, y, x)."""

@@ -44,12 +44,12 @@ def _small(model: str, steps: int, options: Mapping[str, object] | None = None) 
 
 def harmonic_unet_small(name: str = "harmonic_unet_small", context: bool = True) -> Recipe:
     """Ours, with an inverse FFT: 60 steps fit the priors to held-out lines, the rest the U-Net to labels."""
-    recipe = _small("harmonic_unet", 1850, {} if context else {"context": False})
+    recipe = _small("harmonic_unet", 3400, {} if context else {"context": False})
     net = replace(recipe.stages[0], name="net")
     prior = replace(
-        net, name="prior", steps=120, learning_rate=0.03, matrix_rate=0.0, warmup=5, validate_every=0
+        net, name="prior", steps=240, learning_rate=0.03, matrix_rate=0.0, warmup=5, validate_every=0
     )
-    return replace(recipe, name=name, stages=(prior, net), batch_size=2, frames=5)
+    return replace(recipe, name=name, stages=(prior, net), uses=4)
 
 
 def harmonic_unet_untimed_small() -> Recipe:
