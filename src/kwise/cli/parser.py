@@ -6,9 +6,11 @@ from functools import partial
 from pathlib import Path
 
 from kwise import __version__
-from kwise.cli.words import count, nearest, positive, positive_or_none, whole, word_of
+from kwise.cli.figure_words import figure_verb
+from kwise.cli.words import Verb, count, nearest, positive, positive_or_none, whole, word_of
 
 Run = Callable[[], None]
+PAPERS = ("disk", "kspace_transformer")
 SCALES = ("small", "acdc", "paper")
 SECTIONS = ("models", "masks", "datasets", "recipes", "phases")
 
@@ -72,10 +74,8 @@ def build() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]
     _train(verb)
     _evaluate(verb)
     _table(verb)
+    figure_verb(verb)
     return parser, verbs
-
-
-Verb = Callable[[str, str, str, Callable[[argparse.Namespace], None]], argparse.ArgumentParser]
 
 
 # -- verbs: their options, and the call they make ----------------------------------------------------------
@@ -260,8 +260,9 @@ def _table(verb: Verb) -> None:
     example = "kwise table disk --scale small"
     parser = verb("table", "print a paper's table: ours beside the published numbers", example, run)
     add = parser.add_argument
-    add("paper", type=partial(word_of, ("disk",)), metavar="PAPER", help="disk")
-    add("--scale", default="small", type=partial(word_of, SCALES), help="small (default), acdc or paper")
+    add("paper", type=partial(word_of, PAPERS), metavar="PAPER", help=" or ".join(PAPERS))
+    scales = "small (default), paper, or acdc (disk alone)"
+    add("--scale", default="small", type=partial(word_of, SCALES), help=scales)
     add(
         "--rerun",
         action="store_true",
