@@ -32,6 +32,8 @@ class Acquisition:
     `masks` and `accelerations` are drawn per case; `snr` is a range drawn log-uniformly (None: noise-free);
     `matrix` is the (ky, kx) a model sees, cut out of the measured k-space (None: all of it); `fov_mm` the
     largest side of the centre crop; `reference` gives the targets the fully sampled image too.
+    `masks_on_matrix` cuts k-space to `matrix` before masks are drawn, so that R counts the positions a model
+    sees; else R is that of the whole scan.
     """
 
     masks: tuple[str, ...] = ("gaussian_lines",)
@@ -42,6 +44,7 @@ class Acquisition:
     matrix: tuple[int, int] | None = (64, 64)
     fov_mm: float | None = 160.0
     reference: bool = False
+    masks_on_matrix: bool = False
 
 
 def pick(options: Sequence[T], draw: torch.Generator) -> T:
@@ -55,14 +58,31 @@ def _uniform_log(bounds: tuple[float, float], draw: torch.Generator) -> float:
 
 
 def simulate(scan: Scan, acquisition: Acquisition, words: Words) -> Scan:
-    """Fully sampled k-space of a magnitude scan: centre crop, phase, coils and noise, seeded by `words`."""
-    if scan.kspace is not None:
-        return scan
-    if acquisition.fov_mm is not None:
-        scan = crop_fov(scan, acquisition.fov_mm)
-    draw = generator("simulate", *words)
-    snr = None if acquisition.snr is None else _uniform_log(acquisition.snr, draw)
-    return simulate_scan(scan, phase=acquisition.phase, n_coils=acquisition.n_coils, snr=snr, generator=draw)
+    """Fully sampled k-space of a magnitude scan: centre crop, phase, coils and noise, seeded by `words`; cut
+    to the matrix where masks are drawn on that.
+    """
+    if scan.kspace is None:
+        if acquisition.fov_mm is not None:
+            scan = crop_fov(scan, acquisition.fov_mm)
+        draw = generator("simulate", *words)
+        snr = None if acquisition.snr is None else _uniform_log(acquisition.snr, draw)
+        scan = simulate_scan(
+            scan, phase=acquisition.phase, n_coils=acquisition.n_coils, snr=snr, generator=draw
+        )
+    if acquisition.masks_on_matrix and acquisition.matrix is not None:
+        return _cut(scan, acquisition.matrix)
+    return scan
+
+
+def _cut(scan: Scan, matrix: tuple[int, int]) -> Scan:
+    """A scan with k-space, cut to the central `matrix`, as `measure` would cut it; labels keep their grid."""
+    everything = torch.ones(1, 1, 1, 1, dtype=torch.bool)
+    whole = measure(scan, everything, matrix)
+    assert whole.spacing_mm is not None
+    z, y, x = whole.spacing_mm[0].tolist()
+    maps = None if whole.coil_maps is None else whole.coil_maps[0]
+    mask = None if scan.mask is None else whole.mask[0]
+    return replace(scan, kspace=whole.kspace[0], mask=mask, coil_maps=maps, spacing_mm=(z, y, x))
 
 
 def draw_scan_mask(scan: Scan, name: str, acceleration: float, words: Words) -> Tensor:
