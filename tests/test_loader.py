@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from kwise.data.acquisition import draw_scan_mask, simulate
 from kwise.data.frames import resample_frames
 from kwise.data.loader import (
     Acquisition,
@@ -14,11 +15,9 @@ from kwise.data.loader import (
     cached,
     draw_frames,
     draw_points,
-    draw_scan_mask,
     evaluation_batches,
     labelled_frames,
     measure,
-    simulate,
     targets_of,
 )
 from kwise.fourier import fft2c, ifft2c

@@ -5,14 +5,18 @@ learned prior spectra gives its best linear estimate at every frame: exact krigi
 so wide sharing does not blur what narrow sharing could have known. The inverse FFT of several such estimates,
 phase-referenced, and the amplitude of motion go to a U-Net with one head shared by all frames. Fourier prior:
 the inverse FFT. Learned: spectra and U-Net.
+
+Where single points were acquired, and not whole lines, every cell of k-space is such a signal, with the prior
+of its distance from DC; trajectories are gridded first, frame by frame.
 """
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kwise.coordinates import axis_coords
+from kwise.coordinates import line_radius
 from kwise.fourier import ifft2c
+from kwise.gridding import gridded
 from kwise.models.answer import (
     EVERYTHING,
     N_CONTEXT,
@@ -51,7 +55,7 @@ class HarmonicUNet(nn.Module):
 
     def forward(self, measurement: Measurement, query: Query = EVERYTHING) -> Prediction:
         """Class logits (b, k, z, f, y, x), or (b, k, z, q) at queried points."""
-        folded, asked = measurement.fold_slices(), query.repeat_slices(measurement.n_slices)
+        folded, asked = gridded(measurement.fold_slices()), query.repeat_slices(measurement.n_slices)
         frames = query_frames(asked, folded.kspace.shape[0], measurement.n_frames, folded.kspace.device)
         logits = self.segment(self.images(folded, frames).flatten(0, 1))
         return Prediction(
@@ -93,11 +97,15 @@ class HarmonicUNet(nn.Module):
     def coefficients(self, measurement: Measurement) -> Tensor:
         """Images of the harmonic coefficients (b, h, m, c, y, x)."""
         kspace = measurement.kspace[:, :, 0] / robust_scale(measurement).squeeze(2)  # (b, c, t, ky, kx)
-        b, c, t, ny, nx = kspace.shape
-        values = kspace.permute(0, 2, 3, 1, 4).reshape(b, t, ny, c * nx)
-        rows = axis_coords(ny).to(kspace.device)
-        fitted = self.regression(values, measurement.mask[:, 0].any(dim=-1), rows)  # (b, h, ky, m, c * kx)
-        return ifft2c(fitted.unflatten(-1, (c, nx)).permute(0, 1, 3, 4, 2, 5))
+        nx = kspace.shape[-1]
+        radius, mask = line_radius(measurement), measurement.mask[:, 0]
+        if radius.shape[-1] == 1:  # whole lines: one signal for all of kx
+            values = kspace.permute(0, 2, 3, 1, 4).flatten(3)  # (b, t, ky, c * kx)
+            fitted = self.regression(values, mask.any(dim=-1), radius[..., 0])
+            return ifft2c(fitted.unflatten(-1, (-1, nx)).permute(0, 1, 3, 4, 2, 5))
+        values = kspace.permute(0, 2, 3, 4, 1).flatten(2, 3)  # (b, t, ky * kx, c)
+        fitted = self.regression(values, mask.flatten(2), radius.flatten(1))  # (b, h, ky * kx, m, c)
+        return ifft2c(fitted.unflatten(2, (-1, nx)).permute(0, 1, 4, 5, 2, 3))
 
 
 def referenced(images: Tensor, mean: Tensor) -> Tensor:
