@@ -1,7 +1,7 @@
 """Where every readout of an MRD file belongs: slice, frame, line; which ones are no image data; geometry."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch import Tensor
 from kwise.data.nifti import FRAME_MS
 from kwise.data.raw_checks import NO_SPACING, refused
 from kwise.data.raw_mrd_header import Header, Limit
+from kwise.data.raw_slices import Slices, picked, placed
 
 NOISE, REVERSE = 19, 22  # bits of the flags, from 1, as ismrmrd.h counts them
 CALIBRATION, CALIBRATION_AND_IMAGE = 20, 21
@@ -45,6 +46,25 @@ class Plan:
     def n_rows(self) -> int:
         """Readouts in the file."""
         return len(self.heads)
+
+    def only(self, path: Path, slices: Slices) -> "Plan":
+        """The plan of some slices: the readouts of the others are not used."""
+        if slices is None:
+            return self
+        chosen = picked(path, slices, self.shape[0])
+        number = np.full(self.shape[0], -1)
+        number[list(chosen)] = np.arange(len(chosen))
+        spacing, affine = placed(self.spacing_mm, self.affine, chosen)
+        if "spacing" in self.notes:
+            spacing = self.spacing_mm
+        return replace(
+            self,
+            use=self.use & (number[self.z] >= 0),
+            z=number[self.z].clip(min=0),
+            shape=(len(chosen), *self.shape[1:]),
+            spacing_mm=spacing,
+            affine=affine,
+        )
 
     def center_of(self, row: int) -> int:
         """The sample of a readout at DC; the middle where the file says 0."""
