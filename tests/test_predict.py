@@ -19,8 +19,18 @@ from kwise.data.answers import write_areas, write_segmentation
 from kwise.data.kspace_file import write_scan
 from kwise.fourier import fft2c
 from kwise.models import MODELS
-from kwise.predict import answer, measurement_of, predict_file, segment, shipped
+from kwise.predict import (
+    PREDICTORS,
+    Answer,
+    answer,
+    answer_by_task,
+    measurement_of,
+    predict_file,
+    segment,
+    shipped,
+)
 from kwise.predict import files as files_of_predict
+from kwise.predict import outputs as outputs_of_predict
 from kwise.types import IGNORE, Measurement, Prediction, Query, Scan
 
 SHAPE = (2, 5, 20, 24)  # (z, t, y, x): odd frames, not square
@@ -166,7 +176,7 @@ def test_nothing_half_written(tmp_path: Path, checkpoint: Path, monkeypatch: pyt
         path.write_text("half a pa")
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr(files_of_predict, "write_page", full)
+    monkeypatch.setattr(outputs_of_predict, "write_page", full)
     with pytest.raises(OSError, match="No space left"):
         predict_file(file, folder, checkpoint)
     assert [p.name for p in tmp_path.iterdir()] == ["p.h5"]
@@ -198,3 +208,24 @@ def test_a_virtual_heart_goes_all_the_way(tmp_path: Path, checkpoint: Path) -> N
     scan = replace(heart, image=None, kspace=fft2c(heart.image).unsqueeze(0))
     found = answer(scan, load_checkpoint(checkpoint, MODELS))
     assert found.labels.shape == heart.shape and set(found.dice) == {"LV pool", "LV myocardium", "RV pool"}
+
+
+def test_a_task_nobody_answers_is_one_line() -> None:
+    with pytest.raises(ValueError, match=r"got a checkpoint for 'divination'; wanted one of segmentation"):
+        answer_by_task(make_scan(), Loaded(TimesFrame(), "stand_in", {}, {"task": "divination"}))
+
+
+def test_an_answer_of_images_alone_has_no_areas_and_says_so(
+    tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = torch.rand(SHAPE, generator=torch.Generator().manual_seed(2))
+    monkeypatch.setitem(PREDICTORS, "segmentation", lambda scan, loaded: Answer(scan, image=image))
+    write_scan(tmp_path / "p.h5", make_scan())
+    predict_file(tmp_path / "p.h5", tmp_path / "out", checkpoint)
+    assert not {"areas.csv", "segmentation.nii.gz"} & {file.name for file in (tmp_path / "out").iterdir()}
+    written = nibabel.load(tmp_path / "out" / "reconstruction.nii.gz")
+    assert np.allclose(written.get_fdata(), image.permute(3, 2, 0, 1)) and np.allclose(
+        written.affine, make_scan().affine
+    )
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "the model&#x27;s reconstruction" in page and "ejection fraction" not in page

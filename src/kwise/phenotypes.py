@@ -5,6 +5,7 @@ Axis names: z slice, t frame, y and x image. Classes by short name as in `STRUCT
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -12,6 +13,22 @@ from torch import Tensor
 from kwise.types import IGNORE
 
 STRUCTURES = {"LV": 1, "myo": 2, "RV": 3, "LA": 4, "RA": 5}  # short name -> class index
+
+
+@dataclass(frozen=True)
+class Phenotype:
+    """One number about a case: `name` ends with its unit as in LVEDV_mL, `unit` says it again in full.
+
+    `low` and `high` bound its 95 % interval, NaN where nobody estimated one; `about` says in a few words how
+    it was measured.
+    """
+
+    name: str
+    value: float
+    unit: str
+    low: float = math.nan
+    high: float = math.nan
+    about: str = ""
 
 
 def structure_sizes(labels: Tensor, element_size: float, names: tuple[str, ...]) -> dict[str, Tensor]:

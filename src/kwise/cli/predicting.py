@@ -18,7 +18,9 @@ def summary(found: Answer) -> list[str]:
     """What was found, in a few lines."""
     z, t, y, x = found.scan.shape
     lines = [f"{found.scan.case}: {z} slice(s), {t} frames, {y} x {x}"]
-    if math.isnan(found.ejection_fraction):
+    if found.ed is None or found.es is None:
+        lines.append("no areas: the model reconstructs") if found.image is not None else None
+    elif math.isnan(found.ejection_fraction):
         lines.append("no LV pool was found")
     else:
         what = f"ED frame {found.ed + 1}, ES frame {found.es + 1}"

@@ -6,6 +6,7 @@ import csv
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,18 +21,36 @@ def write_segmentation(path: Path, labels: Tensor, scan: Scan) -> None:
     Without an affine voxel (0, 0, 0) is the origin. pixdim[4] is the frame time; 1 without a unit where
     nobody knows it.
     """
+    image = _nifti(labels.to(torch.uint8), scan)
+    image.header["descrip"] = b"kwise: 0 background, 1 LV pool, 2 LV myocardium, 3 RV pool"
+    image.header["cal_max"] = len(CLASS_NAMES) - 1
+    _save(image, path)
+
+
+def write_image(path: Path, magnitude: Tensor, scan: Scan) -> None:
+    """Write a magnitude (z, t, y, x) as NIfTI (x, y, z, t) float32, placed like the segmentation."""
+    image = _nifti(magnitude.to(torch.float32), scan)
+    image.header["descrip"] = b"kwise: magnitude image, arbitrary units"
+    _save(image, path)
+
+
+def _nifti(array: Tensor, scan: Scan) -> Any:
     import nibabel
 
-    array = labels.to(torch.uint8).permute(3, 2, 0, 1).contiguous().numpy()
     affine = _affine(scan)
-    image = nibabel.Nifti1Image(array, affine)  # type: ignore[attr-defined]
+    values = array.permute(3, 2, 0, 1).contiguous().numpy()
+    image = nibabel.Nifti1Image(values, affine)  # type: ignore[attr-defined]
     image.set_sform(affine, 1)
     image.set_qform(affine, 1)
     z, y, x = scan.spacing_mm
     image.header.set_zooms((x, y, z, scan.frame_ms or 1.0))
     image.header.set_xyzt_units("mm", "msec" if scan.frame_ms else "unknown")
-    image.header["descrip"] = b"kwise: 0 background, 1 LV pool, 2 LV myocardium, 3 RV pool"
-    image.header["cal_max"] = len(CLASS_NAMES) - 1
+    return image
+
+
+def _save(image: Any, path: Path) -> None:
+    import nibabel
+
     nibabel.save(image, path)  # type: ignore[attr-defined]
 
 

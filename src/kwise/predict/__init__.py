@@ -5,11 +5,14 @@ Only what the file says was acquired is used; nothing here can simulate or draw 
 
 from kwise.predict.answer import Answer, answer, measurement_of, segment
 from kwise.predict.files import all_shipped, fingerprint, predict_file, shipped, write_answer
+from kwise.predict.predictors import PREDICTORS, answer_by_task
 
 __all__ = [
+    "PREDICTORS",
     "Answer",
     "all_shipped",
     "answer",
+    "answer_by_task",
     "fingerprint",
     "measurement_of",
     "predict_file",

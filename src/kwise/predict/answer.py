@@ -1,7 +1,8 @@
 """Measurement -> answer: labels on the scan's own grid, areas, ED and ES, Dice where the truth is known."""
 
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from kwise.checkpoint import Loaded
 from kwise.metrics import dice
 from kwise.operator import resize_kspace
-from kwise.phenotypes import STRUCTURES, area_ejection_fraction, cavity_areas, ed_es
+from kwise.phenotypes import STRUCTURES, Phenotype, area_ejection_fraction, cavity_areas, ed_es
 from kwise.types import CLASS_NAMES, IGNORE, Measurement, Query, Scan
 
 PIXELS_AT_ONCE = 2**19  # of all slices, asked of a model in one go: bounds the memory of long or fine cines
@@ -18,22 +19,26 @@ PIXELS_AT_ONCE = 2**19  # of all slices, asked of a model in one go: bounds the 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model says about a scan: `labels` (z, t, y, x) int64 on the scan's own grid, of `n_classes`
-    classes.
+    """What a model says about a scan; whatever it does not say keeps its default, and no file tells it.
 
-    `areas` name -> (t,) mm^2 summed over slices, names as in CLASS_NAMES; `ed`, `es` frames of the largest
-    and smallest LV pool; `ejection_fraction` in percent, of areas; `dice` name -> hard Dice where the scan
-    knows the truth.
+    `labels` (z, t, y, x) int64 on the scan's own grid, of `n_classes` classes; `image` (z, t, y, x) float32
+    magnitude of a reconstruction on the same grid. `areas` name -> (t,) mm^2 summed over slices, names as in
+    CLASS_NAMES; `ed`, `es` frames of the largest and smallest LV pool; `ejection_fraction` in percent, of
+    areas; `dice` name -> hard Dice where the scan knows the truth; `phenotypes` numbers about the case, with
+    units and intervals; `cautions` what a reader has to know, in sentences.
     """
 
     scan: Scan
-    labels: Tensor
-    n_classes: int
-    areas: Mapping[str, Tensor]
-    ed: int
-    es: int
-    ejection_fraction: float
-    dice: Mapping[str, float]
+    labels: Tensor | None = None
+    n_classes: int = 0
+    areas: Mapping[str, Tensor] = field(default_factory=dict)
+    ed: int | None = None
+    es: int | None = None
+    ejection_fraction: float = math.nan
+    dice: Mapping[str, float] = field(default_factory=dict)
+    image: Tensor | None = None
+    phenotypes: tuple[Phenotype, ...] = ()
+    cautions: tuple[str, ...] = ()
 
 
 def measurement_of(scan: Scan, matrix: tuple[int, int] | None = None) -> Measurement:

@@ -24,12 +24,13 @@ def page_of(found: Answer, loaded: Loaded, weights: str, file: str, reference: T
         true_areas = {name: area.tolist() for name, area in known.items() if name in found.dice}
     return Page(
         title=scan.case,
-        subtitle=f"Segmented by kwise, model {loaded.name}, from what was acquired of its k-space.",
+        subtitle=f"{_done(found)} by kwise, model {loaded.name}, from what was acquired of its k-space.",
         kspace=measurement.kspace[0].abs().square().sum(dim=0).sqrt().numpy(),
         mask=measurement.mask[0].any(dim=-1).numpy(),
         zero_filled=zero_filled_magnitude(measurement).numpy(),
         shared=shared_magnitude(measurement).numpy(),
-        labels=found.labels.numpy(),
+        labels=None if found.labels is None else found.labels.numpy(),
+        reconstruction=None if found.image is None else found.image.numpy(),
         class_names=CLASS_NAMES,
         areas={name: area.tolist() for name, area in found.areas.items()},
         ed=found.ed,
@@ -43,6 +44,12 @@ def page_of(found: Answer, loaded: Loaded, weights: str, file: str, reference: T
         facts=_facts(found, measurement, loaded, weights, file),
         cautions=_cautions(found, loaded),
     )
+
+
+def _done(found: Answer) -> str:
+    if found.labels is None:
+        return "Reconstructed" if found.image is not None else "Read"
+    return "Segmented" if found.image is None else "Segmented and reconstructed"
 
 
 def zero_filled_magnitude(measurement: Measurement) -> Tensor:
@@ -59,12 +66,14 @@ def shared_magnitude(measurement: Measurement) -> Tensor:
 
 
 def _tiles(found: Answer, measurement: Measurement) -> dict[str, str]:
-    tiles = {
-        "area ejection fraction": _percent(found.ejection_fraction, 0),
-        "end-diastolic LV area": f"{_lv(found)[found.ed]:.0f} mm²",
-        "end-systolic LV area": f"{_lv(found)[found.es]:.0f} mm²",
-        "acceleration achieved": f"{acceleration_of(measurement):.1f}",
-    }
+    tiles = {}
+    if found.ed is not None and found.es is not None:
+        tiles = {
+            "area ejection fraction": _percent(found.ejection_fraction, 0),
+            "end-diastolic LV area": f"{_lv(found)[found.ed]:.0f} mm²",
+            "end-systolic LV area": f"{_lv(found)[found.es]:.0f} mm²",
+        }
+    tiles["acceleration achieved"] = f"{acceleration_of(measurement):.1f}"
     if found.dice:
         tiles["mean Dice against the truth"] = f"{sum(found.dice.values()) / len(found.dice):.2f}"
     return tiles
@@ -83,11 +92,8 @@ def _facts(
 ) -> dict[str, str]:
     scan, (z, t, y, x) = found.scan, found.scan.shape
     lines = measurement.mask.any(dim=-1)[0].sum(dim=-1)
-    when = [f" ({frame * scan.frame_ms:.0f} ms)" if scan.frame_ms else "" for frame in (found.ed, found.es)]
     facts = {
-        "end-diastole (largest LV pool)": f"frame {found.ed + 1}{when[0]}",
-        "end-systole (smallest LV pool)": f"frame {found.es + 1}{when[1]}",
-        "area ejection fraction": f"{_percent(found.ejection_fraction, 1)}, of areas, not of volumes",
+        **_cycle(found),
         **{f"Dice, {name}": f"{value:.3f}" for name, value in found.dice.items()},
         "acceleration achieved": f"{acceleration_of(measurement):.2f} ({_between(lines)} of {y} lines)",
         "grid": f"{y} x {x} pixels, {t} frames, {z} slice(s), {measurement.kspace.shape[1]} coil(s)",
@@ -101,6 +107,19 @@ def _facts(
     }
     facts |= {f"note: {key}": value for key, value in scan.notes.items()}
     return {key: value for key, value in facts.items() if value}
+
+
+def _cycle(found: Answer) -> dict[str, str]:
+    """ED, ES and the ejection fraction; nothing where the model said nothing about a heart beat."""
+    if found.ed is None or found.es is None:
+        return {}
+    ms = found.scan.frame_ms
+    ed, es = (f"frame {i + 1}" + (f" ({i * ms:.0f} ms)" if ms else "") for i in (found.ed, found.es))
+    return {
+        "end-diastole (largest LV pool)": ed,
+        "end-systole (smallest LV pool)": es,
+        "area ejection fraction": f"{_percent(found.ejection_fraction, 1)}, of areas, not of volumes",
+    }
 
 
 def _between(lines: Tensor) -> str:
@@ -131,8 +150,9 @@ def _cautions(found: Answer, loaded: Loaded) -> list[str]:
         )
     if any(float(area.min()) == 0 < float(area.max()) for area in found.areas.values()):
         sentences.append("In some frames a structure was not found: areas and EF may be wrong there.")
-    if math.isnan(found.ejection_fraction):
+    if found.ed is not None and math.isnan(found.ejection_fraction):
         sentences.append("The model found no LV pool: ED, ES and the ejection fraction mean nothing here.")
+    sentences += found.cautions
     sentences.append("For research: kwise is no medical device.")
     return sentences
 

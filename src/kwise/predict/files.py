@@ -10,12 +10,11 @@ from pathlib import Path
 from torch import Tensor
 
 from kwise.checkpoint import Loaded, load_checkpoint
-from kwise.data.answers import write_areas, write_segmentation
 from kwise.data.raw import open_any, with_kspace
 from kwise.models import MODELS
-from kwise.predict.answer import Answer, answer
-from kwise.predict.facts import page_of
-from kwise.report.page import write_page
+from kwise.predict.answer import Answer
+from kwise.predict.outputs import ALWAYS, OUTPUTS, Delivery
+from kwise.predict.predictors import answer_by_task
 
 WEIGHTS = "model.safetensors"
 SHIPPED = Path(str(files("kwise"))) / "weights"  # checkpoints that come with kwise, a folder each
@@ -45,7 +44,7 @@ def predict_file(file: Path | str, folder: Path | str, checkpoint: Path | str | 
     check_folder(folder)
     scan = with_kspace(open_any(file))
     loaded = load_checkpoint(checkpoint, MODELS)
-    found = answer(scan, loaded)
+    found = answer_by_task(scan, loaded)
     write_answer(Path(folder), found, loaded, fingerprint(checkpoint), Path(file).name)
     return found
 
@@ -70,17 +69,17 @@ def write_answer(
     file: str = "",
     reference: Tensor | None = None,
 ) -> None:
-    """Write the three files of an answer; `reference` (z, t, y, x) is an image to show the labels on, never
-    used.
+    """Write the files of an answer; `reference` (z, t, y, x) is an image to show the labels on, never used.
+
+    They replace older ones of the same names together: whatever fails while writing leaves the folder as it
+    was.
     """
-    scan, areas = found.scan, {name: area.tolist() for name, area in found.areas.items()}
+    told = Delivery(found, loaded, weights, file, reference)
     part = folder.absolute().with_name(f".{folder.absolute().name}.{os.getpid()}.part")
     try:
         part.mkdir(parents=True)
-        write_segmentation(part / "segmentation.nii.gz", found.labels, scan)
-        columns = {f"{name.replace(' ', '_')}_mm2": values for name, values in areas.items()}
-        write_areas(part / "areas.csv", columns, found.ed, found.es, found.ejection_fraction, scan.frame_ms)
-        write_page(part / "report.html", page_of(found, loaded, weights, file, reference))
+        for name in ALWAYS:
+            OUTPUTS[name].write(part, told)
         folder.mkdir(parents=True, exist_ok=True)
         for made in sorted(part.iterdir()):
             made.replace(folder / made.name)
