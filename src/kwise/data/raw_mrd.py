@@ -63,7 +63,7 @@ def scan_of_readouts(path: Path, header: Header, readouts: Readouts, slices: Sli
     check_room(path, plan.n_coils, *plan.shape, plan.n_pixels)
     drop = _PILOT_TONE if header.pilot_tone else (0, 0)
     kspace, counts = _fill(path, readouts.data, plan, whiten, drop)
-    mask = check_acquired(path, counts > 0)
+    mask = check_acquired(path, (counts > 0) & any(bool((coil != 0).any()) for coil in kspace))
     told = _told(header, int(counts.max()), whiten)
     del counts
     return Scan(

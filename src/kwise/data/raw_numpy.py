@@ -1,5 +1,6 @@
 """.npy and .npz files: k-space where they are complex, magnitude images where they are real."""
 
+import errno
 import struct
 import zlib
 from pathlib import Path
@@ -141,6 +142,8 @@ def _load(path: Path) -> dict[str, np.ndarray]:
         zlib.error,
         NotImplementedError,
     ) as error:
+        if getattr(error, "errno", None) == errno.ENOMEM:
+            raise MemoryError from error
         got = f"a damaged file, or Python objects ({one_line(error)})"
         raise refused(path, got, "numbers as numpy.save writes them") from error
     numeric = {name: array for name, array in arrays.items() if array.dtype.kind in "bcfiu"}
