@@ -208,9 +208,9 @@ def bomb(path: Path) -> Path:
         archive.open("kspace.npy", "w") as member,
     ):
         np.lib.format.write_array_header_1_0(
-            member, {"descr": "<c8", "fortran_order": False, "shape": (4096, 8192)}
+            member, {"descr": "<c8", "fortran_order": False, "shape": (1024, 10240)}
         )
-        for _ in range(64):
+        for _ in range(20):
             member.write(bytes(2**22))
     return path
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from kwise.data.acdc import read_patient
 from kwise.data.kspace_checks import FORMAT, as_text
 from kwise.data.kspace_file import read_scan
+from kwise.data.mnms import is_mnms, read_folder
 from kwise.data.nifti import read_nifti
 from kwise.data.raw_bart import is_bart, read_bart
 from kwise.data.raw_checks import case_name, open_hdf5, refused
@@ -50,6 +51,10 @@ def _read_dicom(path: Path, slices: Slices = None) -> Scan:
     return cut_slices(path, read_dicom(path), slices)
 
 
+def _read_mnms(path: Path, slices: Slices = None) -> Scan:
+    return cut_slices(path, read_folder(path), slices)
+
+
 def _read_acdc(path: Path, slices: Slices = None) -> Scan:
     return cut_slices(path, read_patient(path), slices)
 
@@ -63,6 +68,7 @@ FORMATS: dict[str, Format] = {
     "numpy": Format("numpy .npy or .npz", read_numpy),
     "nifti": Format("NIfTI magnitude images", read_nifti_cine),
     "dicom": Format("DICOM magnitude images, a file or a folder", _read_dicom),
+    "mnms": Format("a patient's folder of M&Ms", _read_mnms),
     "acdc": Format("a patient's folder in the ACDC layout", _read_acdc),
 }
 
@@ -141,10 +147,12 @@ def with_kspace(scan: Scan) -> Scan:
 def _folder_format(path: Path) -> str:
     if any(path.glob("*_4d.nii*")) or (path / "Info.cfg").is_file():
         return "acdc"
+    if is_mnms(path):
+        return "mnms"
     if is_dicom(path):
         return "dicom"
     there = sorted(file.name for file in path.iterdir())[:5]
-    raise refused(path, f"a folder of {there}", "DICOM images, or a patient in the ACDC layout")
+    raise refused(path, f"a folder of {there}", "DICOM images, or a patient of ACDC or M&Ms")
 
 
 def _hdf5_format(path: Path, head: bytes) -> str:

@@ -74,6 +74,7 @@ async def _predict(request: "Request", desk: Desk) -> "Response":
     length = request.headers.get("content-length", "0")
     if length.isdecimal() and int(length) > desk.limits.upload_bytes + 2**20:
         raise LargeError(f"an upload of more than {desk.limits.upload_bytes / 1e6:.0f} MB")
+    zipped = _wants_zip(request)
     folder = Path(tempfile.mkdtemp(prefix="kwise-serve-"))
     sent = False
     try:
@@ -84,7 +85,7 @@ async def _predict(request: "Request", desk: Desk) -> "Response":
             except ClientDisconnect as error:
                 raise ValueError("reading an upload: got half of it; wanted all") from error
             facts = await _elsewhere(desk, desk.answer, job)
-        if not _wants_zip(request):
+        if not zipped:
             return JSONResponse(facts)
         packed = await _elsewhere(desk, _pack, folder, facts)
         sent = True
