@@ -17,6 +17,7 @@ NOISE, REVERSE = 19, 22  # bits of the flags, from 1, as ismrmrd.h counts them
 CALIBRATION, CALIBRATION_AND_IMAGE = 20, 21
 # Readouts that are no image data: navigators, phase correction, feedback, dummies, coil correction.
 OTHER = (23, 24, 26, 27, 28, 29, 30, 31)
+_FAR = 4  # times as many lines as the header tells of: damage, not a grid that is larger than told
 _NEEDED = ("flags", "number_of_samples", "active_channels", "center_sample", "idx")
 
 
@@ -207,6 +208,8 @@ def _line_index(
     if not 0 <= limit.center <= max(n, limit.maximum):
         raise refused(path, f"encodingLimits.kspace_encoding_step_1.center = {limit.center}", "a line")
     total = _fitting(n, used - limit.center, used - limit.center + 1)
+    if header.matrix and total > _FAR * max(n, 16):
+        raise refused(path, f"a readout of line {int(used.max())}", f"the {n} lines the header tells of")
     if n and total != n:
         notes["phase encoding"] = f"lines beyond the header's {n}: grid of {total}"
     return (steps.astype(int) - limit.center + total // 2).clip(0, total - 1), total

@@ -198,6 +198,8 @@ def _in_heap(handle: int, told: np.ndarray) -> np.ndarray:
     """(n,) byte offsets of the sequences that descriptors point to; an empty one points anywhere."""
     starts = np.zeros(len(told), np.int64)
     rows = np.flatnonzero(told["count"] > 0)
+    if len(rows) and int(told["heap"][rows].max()) >= os.fstat(handle).st_size:
+        raise _OtherLayoutError
     rows = rows[np.argsort(told["heap"][rows], kind="stable")]
     heap, objects = -1, dict[int, tuple[int, int]]()
     pairs = zip(rows.tolist(), told["heap"][rows].tolist(), told["index"][rows].tolist())
