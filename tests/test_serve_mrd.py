@@ -147,14 +147,14 @@ def test_a_client_gets_segmentation_and_image_back(port: int, tiny_checkpoint: P
         assert tuple(one.field_of_view) == pytest.approx((KX * 1.5, KY * 2.0, 10.0))
         assert tuple(one.position) == pytest.approx((3, 4, 5 + 10 * one.slice), abs=1e-3)
         assert tuple(one.read_dir) == pytest.approx((1, 0, 0)) and one.data.dtype == np.uint16
-        assert one.meta["kwise_acceleration_achieved"] == "2.0" and "kwise_note_prewhitened" in one.meta
+        assert one.meta["kwise_acceleration_achieved"] == "2" and "kwise_note_prewhitened" in one.meta
     assert np.array_equal(labels, truth.labels.numpy()) and truth.labels.unique().numel() > 1
     step = float(next(one for one in found if one.image_series_index == 1).meta["kwise_units_per_step"])
     expected = zero_filled_magnitude(measurement_of(scan)).numpy()
     assert np.abs(image * step - expected).max() <= 0.51 * step and image.max() == 4095
     meta = found[-1].meta
     assert meta["DataRole"] == "Segmentation" and meta["kwise_classes"][1] == "LV pool"
-    assert found[0].meta["DataRole"] == "Image" and found[0].meta["kwise_image"] == "zero-filled"
+    assert found[0].meta["DataRole"] == "Image" and found[0].meta["ImageComment"] == "zero-filled"
 
 
 def refused(found: list, said: str) -> None:

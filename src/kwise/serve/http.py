@@ -8,6 +8,7 @@ import tempfile
 import zipfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,7 +75,7 @@ async def _predict(request: "Request", desk: Desk) -> "Response":
     length = request.headers.get("content-length", "0")
     if length.isdecimal() and int(length) > desk.limits.upload_bytes + 2**20:
         raise LargeError(f"an upload of more than {desk.limits.upload_bytes / 1e6:.0f} MB")
-    zipped = _wants_zip(request)
+    zipped, also = _wants_zip(request), tuple(filter(None, request.query_params.get("also", "").split(",")))
     folder = Path(tempfile.mkdtemp(prefix="kwise-serve-"))
     sent = False
     try:
@@ -84,7 +85,7 @@ async def _predict(request: "Request", desk: Desk) -> "Response":
                 job = await receive(request.stream(), kind, name, folder, desk.limits)
             except ClientDisconnect as error:
                 raise ValueError("reading an upload: got half of it; wanted all") from error
-            facts = await _elsewhere(desk, desk.answer, job)
+            facts = await _elsewhere(desk, desk.answer, replace(job, also=also))
         if not zipped:
             return JSONResponse(facts)
         packed = await _elsewhere(desk, _pack, folder, facts)

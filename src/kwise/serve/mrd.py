@@ -7,12 +7,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-import numpy as np
-
-from kwise.serve.job import ARRAYS, Job
+from kwise.serve.job import REPLY, Job
 from kwise.serve.limits import BusyError, LargeError, LateError, Limits, LostError, without_paths
-from kwise.serve.mrd_reply import images_of, send_close, send_image, send_text
-from kwise.serve.mrd_session import Received, Wire, receive
+from kwise.serve.mrd_session import Wire, receive, send_close, send_text
 from kwise.serve.worker import Desk
 
 REPLY_SECONDS = 60.0  # a client that does not take its answer loses it
@@ -68,22 +65,18 @@ class _Client(socketserver.BaseRequestHandler):
             found = receive(wire, folder, self.server.desk.limits)
             if not found.n_readouts:
                 raise ValueError(f"reading a stream: got {found.told}; wanted readouts of a scan")
-            facts = self.server.desk.answer(Job(folder, case=found.case))
-            self._reply(folder, facts, found)
+            job = Job(folder, case=found.case, measurement_uid=found.measurement_uid)
+            facts = self.server.desk.answer(job)
+            self.request.settimeout(REPLY_SECONDS)
+            with (folder / REPLY).open("rb") as reply:
+                self.request.sendfile(reply)
+            send_close(self.request)
             ef = facts["area_ejection_fraction_percent"]
             return f"answered {found.told}" + ("" if ef is None else f", area EF {ef:.1f} %")
         except ValueError as error:
             raise ValueError(without_paths(str(error), folder)) from error
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-
-    def _reply(self, folder: Path, facts: dict[str, object], found: Received) -> None:
-        self.request.settimeout(REPLY_SECONDS)
-        with np.load(folder / ARRAYS) as stored:
-            arrays = dict(stored)
-        for image in images_of(arrays, facts, found.measurement_uid):
-            send_image(self.request, image)
-        send_close(self.request)
 
     def _refuse(self, line: str) -> None:
         """Say why, and close; a client that is gone, or does not listen, is none of our business."""

@@ -1,4 +1,4 @@
-"""Receiving one MRD stream: messages by number, every length bounded before it is believed."""
+"""One MRD stream: messages by number, every length bounded before it is believed."""
 
 import ctypes
 import socket
@@ -116,3 +116,14 @@ def _bytes_of(data_type: int) -> int:
         return int(get_dtype_from_data_type(data_type).itemsize)
     except TypeError as error:
         raise ValueError(f"reading a stream: got an image of type {data_type}; wanted 1 to 8") from error
+
+
+def send_text(connection: socket.socket, line: str) -> None:
+    """A line for people as a message."""
+    text = line.encode()
+    connection.sendall(struct.pack("<HI", TEXT, len(text)) + text)
+
+
+def send_close(connection: socket.socket) -> None:
+    """The last message."""
+    connection.sendall(struct.pack("<H", CLOSE))

@@ -1,6 +1,7 @@
 """The process that answers: a scan at a time, bounded in time and memory, replaced where it hangs or dies."""
 
 import resource
+import shlex
 import signal
 import sys
 import threading
@@ -13,6 +14,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from kwise.predict.files import Asked
 from kwise.serve.job import Job, do
 from kwise.serve.limits import BusyError, LateError, Limits, LostError, without_paths
 
@@ -83,7 +85,7 @@ class Worker:
             return
         context = get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        arguments = (theirs, self.checkpoint, self.limits.memory_bytes)
+        arguments = (theirs, self.checkpoint, self.limits.memory_bytes, shlex.join(["kwise", *sys.argv[1:]]))
         self._process = context.Process(target=_work, args=arguments, daemon=True, name="kwise worker")
         self._process.start()
         theirs.close()
@@ -128,27 +130,23 @@ class Worker:
         raise LateError(f"no answer within {seconds:.0f} s; wanted a smaller scan, or a longer time")
 
 
-def _work(pipe: Connection, checkpoint: Path, memory_bytes: int) -> None:
+def _work(pipe: Connection, checkpoint: Path, memory_bytes: int, command: str) -> None:
     """Load the checkpoint, then answer jobs until nobody sends any more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the server's business
     try:
-        from kwise.checkpoint import load_checkpoint
-        from kwise.models import MODELS
-        from kwise.predict import fingerprint
-
-        loaded, weights = load_checkpoint(checkpoint, MODELS), fingerprint(checkpoint)
+        asked = Asked.of(checkpoint, command=command)
     except (ValueError, OSError) as error:
         pipe.send(("refused", " ".join(str(error).split())))
         return
     _bound_memory(memory_bytes)
-    pipe.send(("ready", {"model": loaded.name, "weights_sha256": weights}))
+    pipe.send(("ready", {"model": asked.loaded.name, "weights_sha256": asked.weights}))
     while True:
         try:
             job = pipe.recv()
         except (EOFError, OSError):
             return
         try:
-            reply: tuple[str, Any] = ("done", do(job, loaded, weights))
+            reply: tuple[str, Any] = ("done", do(job, asked))
         except Exception as error:  # whatever a client sent: the next one is answered
             reply = _told(error)
         pipe.send(reply)
