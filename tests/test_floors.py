@@ -31,7 +31,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("data", "models"),  # 4: never see each other
     ("tasks",),  # 5
     ("checkpoint", "training", "evaluate", "predict", "report"),  # 6: verbs
-    ("recipes",),  # 7: compositions
+    ("recipes", "serve"),  # 7: compositions
     ("cli", "__main__"),  # 8: the command line
     ("__init__",),  # 9: the twenty names a newcomer needs; nobody imports from it but the version
 )
@@ -64,7 +64,7 @@ FORBIDDEN: dict[str, set[str]] = {
 RESERVED: dict[str, set[str]] = {
     "torch.fft": {"fourier"},
     "h5py": {"data"},
-    "ismrmrd": {"data"},
+    "ismrmrd": {"data", "serve"},  # serve: the stream protocol
     "nibabel": {"data"},
     "pydicom": {"data"},
     "highdicom": {"data"},

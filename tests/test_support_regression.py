@@ -119,7 +119,8 @@ def test_held_out_lines_are_not_seen() -> None:
     seen: list[torch.Tensor] = []
     model.first.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     hidden = mask & (mask.flatten().cumsum(0).view_as(mask) % 4 == 0)
-    errors = [model.held_out_error(x, mask) for x in (lines, torch.where(hidden[..., None], 3j * lines, lines))]
+    louder = torch.where(hidden[..., None], 3j * lines, lines)
+    errors = [model.held_out_error(x, mask) for x in (lines, louder)]
     assert all(torch.equal(values, seen[0]) for values in seen)
     assert (seen[0][hidden] == 0).all() and (seen[0][mask & ~hidden] != 0).all()
     assert errors[0] != errors[1]
@@ -148,7 +149,7 @@ def test_points_and_trajectories_cannot_fit_the_prior() -> None:
     targets = Targets(torch.zeros(1, 1, 5, 8, 8, dtype=torch.int64))
     with pytest.raises(ValueError, match="wanted whole lines"):
         model.stage_loss("prior", measurement, targets, lambda *_: torch.zeros(()))
-    with pytest.raises(ValueError, match="wanted one of net$"):
+    with pytest.raises(ValueError, match=r"wanted one of net$"):
         HarmonicUNet(n_passes=0).stage_loss("prior", measurement, targets, lambda *_: torch.zeros(()))
 
 

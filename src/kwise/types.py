@@ -58,18 +58,19 @@ class Scan:
             check_finite("Scan.image", self.image)
         if self.kspace is not None:
             check_kspace("Scan.kspace", self.kspace, "c z t ky kx")
-        acquired = self.kspace
         if self.trajectory is not None and (self.kspace is None or self.image_shape is None):
             raise wanted(f"building Scan {self.case}", "a trajectory alone", "kspace and image_shape with it")
         if self.trajectory is not None and self.kspace is not None:
             check_shape("Scan.trajectory", self.trajectory, (*self.kspace.shape[1:], 2))
+        mask = None
         if self.mask is not None:
             check_mask("Scan.mask", self.mask, "z t ky kx")
-            mask = fit_mask("Scan.mask", self.mask, self.shape if acquired is None else acquired.shape[1:])
+            grid = self.shape if self.kspace is None else self.kspace.shape[1:]
+            mask = fit_mask("Scan.mask", self.mask, grid)
+        for coil in () if self.kspace is None else self.kspace:  # one at a time: nothing as large beside it
             # What was not acquired may hold anything: readers differ in what they leave there.
-            acquired = None if acquired is None else torch.where(mask, acquired, torch.zeros_like(acquired))
-        if acquired is not None:
-            check_finite("Scan.kspace", acquired)
+            if not bool(torch.isfinite(coil.sum())):
+                check_finite("Scan.kspace", coil if mask is None else torch.where(mask, coil, 0))
         if self.labels is not None:
             check_rank("Scan.labels", self.labels, "z t y x")
             if self.image is not None:

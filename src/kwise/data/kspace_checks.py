@@ -54,10 +54,34 @@ def open_file(path: Path) -> Any:
     if not path.is_file():
         raise bad_file(path, "no such file", f"a file of format {FORMAT}")
     try:
-        return h5py.File(path, "r")
+        file = h5py.File(path, "r")
     except OSError as error:
         got = f"no HDF5, or a truncated one ({one_line(error)})"
         raise bad_file(path, got, f"a whole file of format {FORMAT}") from error
+    try:
+        check_self_contained(path, file)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def check_self_contained(path: Path, group: Any, depth: int = 3) -> None:
+    """Refuses an HDF5 file any part of which lies in another file: nobody reads what was not given."""
+    import h5py
+
+    for name in group:
+        link = group.get(name, getlink=True)
+        outside = isinstance(link, h5py.ExternalLink)
+        if not outside and isinstance(link, h5py.HardLink):
+            inner = group[name]
+            if isinstance(inner, h5py.Dataset):
+                outside = bool(inner.is_virtual or inner.external)
+            elif isinstance(inner, h5py.Group) and depth > 1:
+                check_self_contained(path, inner, depth - 1)
+        if outside:
+            got = f"{name!r}, which lies in another file"
+            raise ValueError(f"reading {path}: got {got}; wanted a file that holds all its data")
 
 
 def check_header(path: Path, file: Any) -> None:

@@ -54,7 +54,8 @@ class SupportRegression(nn.Module):
     def forward(self, lines: Tensor, mask: Tensor) -> Tensor:
         """`lines` (b, t, ky, x) complex, zero where `mask` (b, t, ky) is False -> (b, m, y, x)."""
         with torch.autocast(lines.device.type, enabled=False):  # Cholesky needs float32
-            return torch.stack([self._case(*case) for case in zip(lines, mask, self.first_guess(lines, mask))])
+            guesses = self.first_guess(lines, mask)
+            return torch.stack([self._case(*case) for case in zip(lines, mask, guesses)])
 
     def first_guess(self, lines: Tensor, mask: Tensor) -> Tensor:
         """(b, m, y, x) of every ky line alone: the mean of a calm prior and the motion of a mobile one."""
