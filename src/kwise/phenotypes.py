@@ -8,6 +8,7 @@ Axis names: z slice, t frame, y and x image. Classes by short name as in `STRUCT
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,8 +16,44 @@ from torch import Tensor
 
 from kwise.types import IGNORE
 
-MUSCLE_DENSITY = 1.05  # g/mL
 STRUCTURES = {"LV": 1, "myo": 2, "RV": 3, "LA": 4, "RA": 5}  # short name -> class index
+MYOCARDIUM_G_PER_ML = 1.05
+
+# What is measured of a heart, in the order of `Targets.phenotypes`: name -> (mean, sd) among adults, the
+# scale on which errors of different units are compared. Men and women of Petersen et al., JCMR 2017, pooled;
+# the atria from the spreads of Hudsmith et al., JCMR 2005. Rounded: a scale, no reference values.
+PHENOTYPES: dict[str, tuple[float, float]] = {
+    "LVEDV_mL": (145.0, 35.0),
+    "LVESV_mL": (59.0, 19.0),
+    "LVSV_mL": (86.0, 20.0),
+    "LVEF_percent": (59.0, 6.0),
+    "LVM_g": (88.0, 24.0),
+    "RVEDV_mL": (155.0, 40.0),
+    "RVESV_mL": (70.0, 24.0),
+    "RVSV_mL": (86.0, 20.0),
+    "RVEF_percent": (56.0, 6.5),
+    "LASV_mL": (40.0, 13.0),
+    "LAEF_percent": (60.0, 8.0),
+    "RASV_mL": (34.0, 12.0),
+    "RAEF_percent": (42.0, 9.0),
+}
+DISEASES = ("CAD", "high_blood_pressure", "hypertension")  # in the order of `Targets.diseases`
+
+
+@dataclass(frozen=True)
+class Phenotype:
+    """One number about a case: `name` ends with its unit as in LVEDV_mL, `unit` says it again in full.
+
+    `low` and `high` bound its 95 % interval, NaN where nobody estimated one; `about` says in a few words how
+    it was measured.
+    """
+
+    name: str
+    value: float
+    unit: str
+    low: float = math.nan
+    high: float = math.nan
+    about: str = ""
 
 
 def structure_sizes(labels: Tensor, element_size: float, names: tuple[str, ...]) -> dict[str, Tensor]:
@@ -51,6 +88,35 @@ def cavity_areas(
     return structure_sizes(labels, spacing_mm[1] * spacing_mm[2], names)
 
 
+def simpson_volumes(
+    labels: Tensor, spacing_mm: tuple[float, float, float], names: tuple[str, ...] = ("LV", "myo", "RV")
+) -> dict[str, Tensor]:
+    """Volume (t,) in mL of each structure in every frame: area of every slice times the slice pitch, summed.
+
+    `labels` (z, t, y, x) int64; `spacing_mm` (z, y, x), z the pitch from slice to slice. Simpson's rule as
+    cardiac software uses it (Schulz-Menger et al., JCMR 2020): what lies beyond the first and the last slice
+    is not counted.
+    """
+    z, y, x = spacing_mm
+    return structure_sizes(labels, z * y * x / 1000, names)
+
+
+def ventricular_phenotypes(volumes: Mapping[str, Tensor], ed: int, es: int) -> dict[str, float]:
+    """LVEDV_mL, LVESV_mL, LVSV_mL, LVEF_percent, LVM_g (at ED) and the RV's, of `volumes` (t,) in mL.
+
+    What has no volumes is left out. Both ventricles are measured at the LV's `ed` and `es`.
+    """
+    found: dict[str, float] = {}
+    for name in ("LV", "RV"):
+        if name in volumes:
+            at_ed, at_es = float(volumes[name][ed]), float(volumes[name][es])
+            found |= {f"{name}EDV_mL": at_ed, f"{name}ESV_mL": at_es, f"{name}SV_mL": at_ed - at_es}
+            found[f"{name}EF_percent"] = ejection_fraction(at_ed, at_es)
+    if "myo" in volumes:
+        found["LVM_g"] = float(volumes["myo"][ed]) * MYOCARDIUM_G_PER_ML
+    return found
+
+
 def ed_es(areas: Mapping[str, Tensor]) -> tuple[int, int]:
     """End-diastolic and end-systolic frame: largest and smallest finite LV size, the first of equal ones.
 
@@ -79,30 +145,6 @@ def area_ejection_fraction(areas: Mapping[str, Tensor]) -> float:
     """
     ed, es = ed_es(areas)
     return ejection_fraction(float(areas["LV"][ed]), float(areas["LV"][es]))
-
-
-# -- phenotypes ---------------------------------------------------------------------------------------------
-
-
-def ventricular_phenotypes(
-    labels: Tensor, spacing_mm: tuple[float, float, float], ed: int | None = None, es: int | None = None
-) -> dict[str, float]:
-    """LV and RV volumes, stroke volumes, ejection fractions and LV mass of a short-axis stack.
-
-    `labels` (z, t, y, x) int64; `spacing_mm` (z, y, x), z the *pitch* of the slices, gap included. ED and ES
-    of both ventricles are the frames given, else those of the largest and smallest LV. Mass is that of the
-    myocardium at ED, 1.05 g/mL. NaN where a frame is not labelled.
-    """
-    voxel_ml = math.prod(spacing_mm) / 1000
-    sizes = structure_sizes(labels, voxel_ml, ("LV", "myo", "RV"))
-    if ed is None or es is None:
-        ed, es = ed_es(sizes)
-    result = {}
-    for side in ("LV", "RV"):
-        largest, smallest = float(sizes[side][ed]), float(sizes[side][es])
-        result |= {f"{side}EDV_mL": largest, f"{side}ESV_mL": smallest, f"{side}SV_mL": largest - smallest}
-        result[f"{side}EF_percent"] = ejection_fraction(largest, smallest)
-    return result | {"LVM_g": float(sizes["myo"][ed]) * MUSCLE_DENSITY}
 
 
 def area_length_volume(areas_mm2: Sequence[float], lengths_mm: Sequence[float]) -> float:

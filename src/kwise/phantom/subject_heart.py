@@ -13,7 +13,7 @@ from kwise.phantom.contours import HARMONICS, ring
 from kwise.phantom.draw import BASE_RV_ANGLE, draw_chest
 from kwise.phantom.draws import Draws
 from kwise.phantom.physiology import Subject, draw_subject
-from kwise.phenotypes import MUSCLE_DENSITY
+from kwise.phenotypes import MYOCARDIUM_G_PER_ML
 from kwise.seeding import generator
 
 MOST_MOTION = 0.95  # no part of the endocardium may lose more of its squared radius
@@ -129,7 +129,7 @@ def _scaled(shape: Ventricles, subject: Subject, beat: Beat) -> Ventricles:
     wanted = subject.phenotypes
     still, _, outer, crescent = ventricle_integrals(shape)
     endo = shape.endo * (wanted["LVEDV_mL"] * 1000 / still)
-    wall = shape.wall * (wanted["LVM_g"] / MUSCLE_DENSITY * 1000 / outer)
+    wall = shape.wall * (wanted["LVM_g"] / MYOCARDIUM_G_PER_ML * 1000 / outer)
     width = shape.rv_width * (wanted["RVEDV_mL"] * 1000 / crescent)
     sized = replace(shape, endo=endo, wall=wall, rv_width=width)
     narrower = 1 - _kept(subject, "LV") / (1 - beat.shortening)

@@ -14,10 +14,9 @@ from kwise.phantom.subject_heart import subject_heart
 from kwise.phantom.surfaces import contraction
 from kwise.phantom.texture import noise, paint, shading
 from kwise.phantom.views import ORDER, PITCH_MM, Plane, planes
+from kwise.phenotypes import PHENOTYPES
 from kwise.types import IGNORE, Scan
 
-SHOWN = ("LVEDV_mL", "LVSV_mL", "LVEF_percent", "LVM_g", "RVEDV_mL", "RVESV_mL", "RVSV_mL", "RVEF_percent",
-         "LASV_mL", "LAEF_percent", "RASV_mL", "RAEF_percent", "LVESV_mL")  # fmt: skip
 SOURCE = "synthetic: virtual population, drawn from the name; no patient, no scanner"
 _MARGIN_MM = 15.0  # fat and soft edges around the farthest surface
 _AT_ONCE = 600_000  # pixels times frames that stay in the cache
@@ -186,7 +185,7 @@ def examination(
         es=int(contraction(heart.beat, times).argmax()),
         notes={"source": SOURCE, "long axis (y, x)": _axes(cuts)},
         views=ORDER,
-        phenotypes={name: subject.phenotypes[name] for name in SHOWN},
+        phenotypes={name: subject.phenotypes[name] for name in PHENOTYPES},
         diseases=subject.diseases,
         covariates=subject.covariates,
     )
