@@ -43,6 +43,7 @@ SIDEWAYS = {
     ("coils", "gridding"),
     ("coils", "operator"),
     ("simulate", "sampling"),
+    ("phantom", "phenotypes"),  # the names of phenotypes, and the density of muscle
     ("training", "checkpoint"),
     ("evaluate", "checkpoint"),
     ("predict", "checkpoint"),
