@@ -4,6 +4,7 @@ Axis names: b case, c coil, z slice or view, t frame, ky phase encoding, kx read
 f queried frame, q queried point, k class. Shapes are checked here, once.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Self, TypeVar
 
@@ -14,6 +15,7 @@ from kwise.checks import check_finite, check_kspace, check_mask, check_rank, che
 
 CLASS_NAMES = ("background", "LV pool", "LV myocardium", "RV pool", "LA", "RA")
 IGNORE = -1  # label of a pixel nobody annotated
+VIEWS = ("SAX", "LAX_2CH", "LAX_3CH", "LAX_4CH")  # what `Scan.views` may say of each z
 
 Noun = TypeVar("Noun")
 
@@ -32,7 +34,9 @@ class Scan:
     ((c, z, t, ky, kx) complex64) is set. `mask` (z, t, ky, kx) bool tells what the scanner acquired (None:
     everything). `labels` (z, t, y, x) int64 uses kwise's classes, IGNORE where nobody annotated. `spacing_mm`
     is (z, y, x). `affine` (4x4) maps voxel (x, y, z) to scanner mm as in NIfTI. `ed`, `es` are 0-based
-    frames.
+    frames. `views` names the plane of each z by a word of VIEWS. `phenotypes` (LVEDV_mL, LVEF_percent, ...),
+    `diseases` (CAD, high_blood_pressure, hypertension: 0 or 1) and `covariates` (age_years, sex_male,
+    height_cm, weight_kg) say what is known of the person, NaN = unknown.
     """
 
     case: str
@@ -48,6 +52,10 @@ class Scan:
     ed: int | None = None
     es: int | None = None
     notes: dict[str, str] = field(default_factory=dict)
+    views: tuple[str, ...] | None = None
+    phenotypes: Mapping[str, float] | None = None
+    diseases: Mapping[str, float] | None = None
+    covariates: Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
         if (self.image is None) == (self.kspace is None):
@@ -69,6 +77,9 @@ class Scan:
             check_rank("Scan.labels", self.labels, "z t y x")
             if self.image is not None:
                 check_shape("Scan.labels", self.labels, self.shape)
+        if self.views is not None and not (len(self.views) == self.shape[0] and {*self.views} <= {*VIEWS}):
+            wish = f"{self.shape[0]} words out of {', '.join(VIEWS)}"
+            raise wanted(f"building Scan {self.case}", f"views {', '.join(self.views)}", wish)
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -185,14 +196,8 @@ class Measurement:
 
         kspace, mask = joined("kspace"), joined("mask")
         assert kspace is not None and mask is not None
-        return Measurement(
-            kspace,
-            mask,
-            joined("coil_maps"),
-            joined("trajectory"),
-            items[0].image_shape,
-            joined("spacing_mm"),
-        )
+        maps, path, spacing = map(joined, ("coil_maps", "trajectory", "spacing_mm"))
+        return Measurement(kspace, mask, maps, path, items[0].image_shape, spacing)
 
 
 @dataclass(frozen=True)
