@@ -6,7 +6,7 @@ f queried frame, q queried point, k class. Shapes are checked here, once.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -112,7 +112,8 @@ class Measurement:
     acquired (singleton axes broadcast); `coil_maps` (b, c, z, y, x) complex64 or None; `trajectory` (b, z, t,
     ky, kx, 2) float32 positions (ky, kx) in [-0.5, 0.5) cycles per pixel of a non-Cartesian scan, whose axes
     ky, kx then count spokes and readout points, and `image_shape` (y, x) says which grid it stands for.
-    `spacing_mm` (b, 3) is (z, y, x).
+    `spacing_mm` (b, 3) is (z, y, x). `views` (b, z) int64 names the plane of each z by its index in VIEWS,
+    None where nobody told; a view with nothing acquired is a missing view.
 
     The constructor zeroes everything that was not acquired, so no model can peek.
     """
@@ -123,6 +124,7 @@ class Measurement:
     trajectory: Tensor | None = None
     image_shape: tuple[int, int] | None = None
     spacing_mm: Tensor | None = None
+    views: Tensor | None = None
 
     def __post_init__(self) -> None:
         check_kspace("Measurement.kspace", self.kspace, "b c z t ky kx")
@@ -141,11 +143,12 @@ class Measurement:
         if self.trajectory is not None:
             check_shape("Measurement.trajectory", self.trajectory, (b, z, t, ky, kx, 2))
             if self.image_shape is None:
-                raise wanted(
-                    "building a Measurement", "a trajectory without image_shape", "the (y, x) of its grid"
-                )
+                got = "a trajectory without image_shape"
+                raise wanted("building a Measurement", got, "the (y, x) of its grid")
         if self.coil_maps is not None:
             check_shape("Measurement.coil_maps", self.coil_maps, (b, c, z, *shape))
+        if self.views is not None:
+            check_shape("Measurement.views", self.views, (b, z))
         object.__setattr__(self, "kspace", kept)
         object.__setattr__(self, "mask", mask)
         object.__setattr__(self, "image_shape", shape)
@@ -173,31 +176,23 @@ class Measurement:
 
     def fold_slices(self) -> Self:
         """Every slice as a case, for models that see one slice: (b, c, z, ...) -> (b * z, c, 1, ...)."""
-        fold = self.kspace.transpose(1, 2).flatten(0, 1).unsqueeze(2)
-        maps = self.coil_maps
-        if maps is not None:
-            maps = maps.transpose(1, 2).flatten(0, 1).unsqueeze(2)
-        path = self.trajectory
-        if path is not None:
-            path = path.flatten(0, 1).unsqueeze(1)
-        spacing = self.spacing_mm
-        if spacing is not None:
-            spacing = spacing.repeat_interleave(self.n_slices, dim=0)
-        mask = self.mask.flatten(0, 1).unsqueeze(1)
-        return replace(self, kspace=fold, mask=mask, coil_maps=maps, trajectory=path, spacing_mm=spacing)
+        moved: dict[str, Any] = {}
+        for name in ("kspace", "coil_maps", "mask", "trajectory", "views"):
+            x = getattr(self, name)
+            if x is not None:
+                coils = name in ("kspace", "coil_maps")
+                moved[name] = x.transpose(1, 2).flatten(0, 1).unsqueeze(2) if coils else x.flatten(0, 1)[:, None]
+        if self.spacing_mm is not None:
+            moved["spacing_mm"] = self.spacing_mm.repeat_interleave(self.n_slices, dim=0)
+        return replace(self, **moved)
 
     @staticmethod
     def stack(items: "list[Measurement]") -> "Measurement":
         """Join measurements of equal grid along b."""
-
-        def joined(name: str) -> Tensor | None:
-            parts = [getattr(m, name) for m in items]
-            return None if parts[0] is None else torch.cat(parts)
-
-        kspace, mask = joined("kspace"), joined("mask")
-        assert kspace is not None and mask is not None
-        maps, path, spacing = map(joined, ("coil_maps", "trajectory", "spacing_mm"))
-        return Measurement(kspace, mask, maps, path, items[0].image_shape, spacing)
+        first = items[0]
+        names = [f.name for f in fields(first) if isinstance(getattr(first, f.name), Tensor)]
+        joined: dict[str, Any] = {name: torch.cat([getattr(m, name) for m in items]) for name in names}
+        return replace(first, **joined)
 
 
 @dataclass(frozen=True)
@@ -218,11 +213,9 @@ class Query:
 
     def repeat_slices(self, n_slices: int) -> Self:
         """The same question for each of the slices folded into b."""
-
-        def again(x: Tensor | None) -> Tensor | None:
-            return None if x is None else x.repeat_interleave(n_slices, dim=0)
-
-        return replace(self, frames=again(self.frames), points=again(self.points))
+        asked = (("frames", self.frames), ("points", self.points))
+        again: dict[str, Any] = {n: x.repeat_interleave(n_slices, dim=0) for n, x in asked if x is not None}
+        return replace(self, **again)
 
 
 @dataclass(frozen=True)
@@ -231,7 +224,9 @@ class Targets:
 
     `labels` (b, z, f, y, x) int64, IGNORE where unknown; `image` (b, z, f, y, x) complex64 or float32
     magnitude, None where nobody needs it; `query` says which frames these are; `spacing_mm` (b, 3) is (z, y,
-    x); `ed`, `es` (b,) int64 index into f, -1 unknown.
+    x); `ed`, `es` (b,) int64 index into f, -1 unknown. `phenotypes` (b, p) float32 in the order and units of
+    `kwise.phenotypes.PHENOTYPES`, NaN unknown; `diseases` (b, d) 0, 1 or NaN in the order of DISEASES;
+    `kspace` (b, c, z, t, ky, kx) all of it, for pretraining alone.
     """
 
     labels: Tensor
@@ -240,6 +235,9 @@ class Targets:
     spacing_mm: Tensor | None = None
     ed: Tensor | None = None
     es: Tensor | None = None
+    phenotypes: Tensor | None = None
+    diseases: Tensor | None = None
+    kspace: Tensor | None = None
 
     def __post_init__(self) -> None:
         check_rank("Targets.labels", self.labels, "b z f y x")
@@ -265,13 +263,21 @@ class Prediction:
 
     `logits` (b, k, z, f, y, x), or (b, k, z, q) where the query named points; `image` (b, z, f, y, x)
     or (b, z, q), complex64 or its magnitude, in the units measured; `latents` (b, m, d) of the encoder;
-    `losses` named scalars a model adds to its task's loss (weight 1).
+    `losses` named scalars a model adds to its task's loss (weight 1). `phenotypes` (b, p) and the standard
+    deviation `phenotype_sd` (b, p) the model gives each, in the units of PHENOTYPES; `diseases` (b, d) logits
+    and the probability `disease_threshold` (b, d) from which the model would call each; `kspace` (b, c, z, t,
+    ky, kx) all of it, as a masked autoencoder restores it.
     """
 
     logits: Tensor | None = None
     image: Tensor | None = None
     latents: Tensor | None = None
     losses: dict[str, Tensor] = field(default_factory=dict)
+    phenotypes: Tensor | None = None
+    phenotype_sd: Tensor | None = None
+    diseases: Tensor | None = None
+    disease_threshold: Tensor | None = None
+    kspace: Tensor | None = None
 
     def probabilities(self) -> Tensor:
         """Class probabilities, same shape as `logits`."""
