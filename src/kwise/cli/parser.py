@@ -236,11 +236,10 @@ def _evaluate(verb: Verb) -> None:
     parser = verb("evaluate", about, example, run)
     add = parser.add_argument
     add("checkpoint", type=Path, metavar="CHECKPOINT", help="a checkpoint folder")
-    add("--dataset", default="heart", help="a name (kwise list datasets); default: heart")
+    add("--dataset", help="a name (kwise list datasets); default: the one it was trained on")
     add("--split", default="test", type=partial(word_of, ("train", "val", "test")), help="default: test")
-    add(
-        "--acceleration", type=positive, nargs="+", default=[8.0], metavar="R", help="one or more; default: 8"
-    )
+    rates = "one or more; default: 8, or all it was trained at where 8 is not among them"
+    add("--acceleration", type=positive, nargs="+", metavar="R", help=rates)
     add("--n", type=count, default=100, metavar="N", help="at most so many cases; default: 100")
     add(
         "--control",

@@ -6,13 +6,11 @@ from pathlib import Path
 
 from kwise.checkpoint import load_checkpoint
 from kwise.cli.words import nearest
-from kwise.data import dataset
-from kwise.data.loader import Acquisition
 from kwise.models import MODELS
 from kwise.models.controls import CONTROLS
-from kwise.predict.answer import matrix_of
 from kwise.recipes import recipe as recipe_of_name
 from kwise.recipes.overrides import apply_overrides, check_options
+from kwise.recipes.preprocessing import acquisition_of, data_of
 from kwise.recipes.run import train_recipe
 from kwise.recipes.scoring import evaluate_checkpoint
 
@@ -34,27 +32,29 @@ def run_train(name: str, changes: Sequence[str], folder: Path | None, seed: int,
 def run_evaluate(
     checkpoint: Path,
     folder: Path,
-    data: str,
+    data: str | None,
     split: str,
-    accelerations: Sequence[float],
+    accelerations: Sequence[float] | None,
     n: int,
     control: str | None,
 ) -> None:
-    """Score a checkpoint on a split, at the matrix and field of view it was trained for."""
+    """Score a checkpoint on a split, measured as in its training, unless told otherwise."""
     if control is not None and control not in CONTROLS:
         raise ValueError(f"choosing a control: got {control!r}; wanted {nearest(control, CONTROLS)}")
-    cases = dataset(data)
     seen = load_checkpoint(checkpoint, MODELS).preprocessing
-    acquisition = Acquisition(matrix=matrix_of(seen), fov_mm=seen.get("fov_mm", Acquisition.fov_mm))
+    acquisition = acquisition_of(seen)
+    if accelerations is None:
+        accelerations = (8.0,) if 8.0 in acquisition.accelerations else acquisition.accelerations
     made = evaluate_checkpoint(
         checkpoint,
         folder,
         accelerations,
-        data=cases,
+        data=data_of(seen, data),
         acquisition=acquisition,
         split=split,
         n=n,
         control=control,
+        fully_sampled=seen.get("fully_sampled", False),
     )
     print(f"wrote {made}")
 
