@@ -13,6 +13,26 @@ from kwise.types import IGNORE
 
 STRUCTURES = {"LV": 1, "myo": 2, "RV": 3, "LA": 4, "RA": 5}  # short name -> class index
 
+# What is measured of a heart, in the order of `Targets.phenotypes`: name -> (mean, sd) among adults, the
+# scale on which errors of different units are compared. Men and women of Petersen et al., JCMR 2017, pooled;
+# the atria from the spreads of Hudsmith et al., JCMR 2005. Rounded: a scale, no reference values.
+PHENOTYPES: dict[str, tuple[float, float]] = {
+    "LVEDV_mL": (145.0, 35.0),
+    "LVESV_mL": (59.0, 19.0),
+    "LVSV_mL": (86.0, 20.0),
+    "LVEF_percent": (59.0, 6.0),
+    "LVM_g": (88.0, 24.0),
+    "RVEDV_mL": (155.0, 40.0),
+    "RVESV_mL": (70.0, 24.0),
+    "RVSV_mL": (86.0, 20.0),
+    "RVEF_percent": (56.0, 6.5),
+    "LASV_mL": (40.0, 13.0),
+    "LAEF_percent": (60.0, 8.0),
+    "RASV_mL": (34.0, 12.0),
+    "RAEF_percent": (42.0, 9.0),
+}
+DISEASES = ("CAD", "high_blood_pressure", "hypertension")  # in the order of `Targets.diseases`
+
 
 def structure_sizes(labels: Tensor, element_size: float, names: tuple[str, ...]) -> dict[str, Tensor]:
     """Size (t,) float64 of each named structure in every frame: pixels of all slices times `element_size`.

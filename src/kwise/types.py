@@ -180,8 +180,8 @@ class Measurement:
         for name in ("kspace", "coil_maps", "mask", "trajectory", "views"):
             x = getattr(self, name)
             if x is not None:
-                coils = name in ("kspace", "coil_maps")
-                moved[name] = x.transpose(1, 2).flatten(0, 1).unsqueeze(2) if coils else x.flatten(0, 1)[:, None]
+                x = x.transpose(1, 2) if name in ("kspace", "coil_maps") else x
+                moved[name] = x.flatten(0, 1).unsqueeze(2 if name in ("kspace", "coil_maps") else 1)
         if self.spacing_mm is not None:
             moved["spacing_mm"] = self.spacing_mm.repeat_interleave(self.n_slices, dim=0)
         return replace(self, **moved)

@@ -5,9 +5,10 @@ Evaluation masks are a function of (case, R) only, so that every model and every
 lines.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -15,10 +16,11 @@ from torch import Tensor
 from kwise.data.frames import resample_frames
 from kwise.data.geometry import crop_fov, resample_labels
 from kwise.operator import resize_kspace, zero_filled
+from kwise.phenotypes import DISEASES, PHENOTYPES
 from kwise.sampling import draw_plane_mask
 from kwise.seeding import generator
 from kwise.simulate import simulate_scan
-from kwise.types import IGNORE, Batch, Measurement, Query, Scan, Targets
+from kwise.types import IGNORE, VIEWS, Batch, Measurement, Query, Scan, Targets
 
 Words = tuple[object, ...]
 Read = Callable[[str], Scan]
@@ -31,7 +33,8 @@ class Acquisition:
 
     `masks` and `accelerations` are drawn per case; `snr` is a range drawn log-uniformly (None: noise-free);
     `matrix` is the (ky, kx) a model sees, cut out of the measured k-space (None: all of it); `fov_mm` the
-    largest side of the centre crop; `reference` gives the targets the fully sampled image too.
+    largest side of the centre crop; `reference` gives the targets the fully sampled image too, and
+    `reference_kspace` all of k-space; `one_mask` measures every slice or view with the same lines.
     """
 
     masks: tuple[str, ...] = ("gaussian_lines",)
@@ -42,6 +45,8 @@ class Acquisition:
     matrix: tuple[int, int] | None = (64, 64)
     fov_mm: float | None = 160.0
     reference: bool = False
+    reference_kspace: bool = False
+    one_mask: bool = False
 
 
 def pick(options: Sequence[T], draw: torch.Generator) -> T:
@@ -65,14 +70,18 @@ def simulate(scan: Scan, acquisition: Acquisition, words: Words) -> Scan:
     return simulate_scan(scan, phase=acquisition.phase, n_coils=acquisition.n_coils, snr=snr, generator=draw)
 
 
-def draw_scan_mask(scan: Scan, name: str, acceleration: float, words: Words) -> Tensor:
-    """A mask (z, t, ky, 1) of lines, or (z, t, ky, kx) of points; every slice gets its own."""
+def draw_scan_mask(
+    scan: Scan, name: str, acceleration: float, words: Words, one_mask: bool = False
+) -> Tensor:
+    """A mask (z, t, ky, 1) of lines, or (z, t, ky, kx) of points; every slice gets its own, or all the same
+    one.
+    """
     n_slices, n_frames, *shape = scan.shape
     slices = [
         draw_plane_mask(name, (shape[0], shape[1]), n_frames, acceleration, generator("mask", *words, z))
-        for z in range(n_slices)
+        for z in range(1 if one_mask else n_slices)
     ]
-    return torch.stack(slices)
+    return torch.stack(slices).expand(n_slices, -1, -1, -1)
 
 
 def measure(scan: Scan, mask: Tensor, matrix: tuple[int, int] | None) -> Measurement:
@@ -87,6 +96,7 @@ def measure(scan: Scan, mask: Tensor, matrix: tuple[int, int] | None) -> Measure
         mask.unsqueeze(0),
         None if scan.coil_maps is None else scan.coil_maps.unsqueeze(0),
         spacing_mm=torch.tensor([scan.spacing_mm]),
+        views=None if scan.views is None else torch.tensor([[VIEWS.index(view) for view in scan.views]]),
     )
     return measurement if matrix is None else resize_kspace(measurement, matrix)
 
@@ -106,22 +116,51 @@ def targets_of(scan: Scan, shape: tuple[int, int], frames: Tensor | None = None)
         return torch.tensor([found[0] if found else -1])
 
     query = Query(frames=None if frames is None else index.unsqueeze(0))
-    return Targets(labels.unsqueeze(0), None, query, torch.tensor([spacing]), where(scan.ed), where(scan.es))
+    known, ill = told(scan.phenotypes, PHENOTYPES, scan), told(scan.diseases, DISEASES, scan)
+    return Targets(
+        labels.unsqueeze(0), None, query, torch.tensor([spacing]), where(scan.ed), where(scan.es), known, ill
+    )
 
 
-def with_reference(targets: Targets, scan: Scan) -> Targets:
-    """The targets of one scan with the complex image (1, z, f, y, x) of its whole k-space, coils combined.
+def told(values: Mapping[str, float] | None, names: Iterable[str], scan: Scan) -> Tensor | None:
+    """(1, n) float32 of what a scan says of `names`, NaN where it says nothing; None where it has no values.
 
-    Noise of the scan is in it, as in any measured reference. ValueError where the scan was itself
-    undersampled.
+    ValueError for a name that is none of them: a misspelt one would be unknown for ever.
     """
-    if scan.kspace is None or scan.mask is not None:
+    if values is None:
+        return None
+    order = list(names)
+    unknown = [name for name in values if name not in order]
+    if unknown:
+        raise ValueError(f"reading what is known of {scan.case}: got {unknown[0]!r}; wanted one of {order}")
+    return torch.tensor([[float(values.get(name, math.nan)) for name in order]])
+
+
+def with_reference(targets: Targets, scan: Scan, acquisition: Acquisition) -> Targets:
+    """The targets of one scan with what its whole k-space says, where the acquisition asks for it: the
+    complex image (1, z, f, y, x), coils combined, and that k-space itself.
+
+    Noise of the scan is in it, as in any measured reference; a view of which nothing was acquired is zero.
+    ValueError where the scan was itself undersampled.
+    """
+    if not (acquisition.reference or acquisition.reference_kspace):
+        return targets
+    undersampled = scan.mask is not None and not bool(whole_views(scan.mask).all())
+    if scan.kspace is None or undersampled:
         raise ValueError(f"making the reference of {scan.case}: got an undersampled scan; wanted all k-space")
     shape = (targets.labels.shape[-2], targets.labels.shape[-1])
     whole = measure(scan, torch.ones(1, 1, 1, 1, dtype=torch.bool), shape)
-    image = zero_filled(whole)
-    frames = targets.query.frames
+    if acquisition.reference_kspace:
+        targets = replace(targets, kspace=whole.kspace)
+    if not acquisition.reference:
+        return targets
+    image, frames = zero_filled(whole), targets.query.frames
     return replace(targets, image=image if frames is None else image[:, :, frames[0]])
+
+
+def whole_views(mask: Tensor) -> Tensor:
+    """(z,) bool of a mask (z, t, ky, kx): views acquired wholly or not at all."""
+    return mask.flatten(1).all(dim=1) | ~mask.flatten(1).any(dim=1)
 
 
 def labelled_frames(scan: Scan) -> Tensor:
@@ -151,10 +190,10 @@ def stack_targets(items: Sequence[Targets]) -> Targets:
         return None if any(p is None for p in parts) else torch.cat(parts)
 
     query = Query(joined([t.query.frames for t in items]), None, joined([t.query.points for t in items]))
-    labels, image = torch.cat([t.labels for t in items]), joined([t.image for t in items])
-    return Targets(
-        labels, image, query, *(joined([getattr(t, n) for t in items]) for n in ("spacing_mm", "ed", "es"))
-    )
+    labels = torch.cat([t.labels for t in items])
+    names = ("image", "spacing_mm", "ed", "es", "phenotypes", "diseases", "kspace")
+    rest: dict[str, Any] = {name: joined([getattr(t, name) for t in items]) for name in names}
+    return Targets(labels, query=query, **rest)
 
 
 @dataclass(frozen=True)
@@ -196,13 +235,12 @@ class TrainingBatches:
             scan = self.augment(scan, draw)
         scan = simulate(scan, self.acquisition, words)
         acceleration = pick(self.acquisition.accelerations, draw)
-        mask = draw_scan_mask(scan, pick(self.acquisition.masks, draw), acceleration, words)
+        family, one_mask = pick(self.acquisition.masks, draw), self.acquisition.one_mask
+        mask = draw_scan_mask(scan, family, acceleration, words, one_mask)
         measurement = measure(scan, mask, self.acquisition.matrix)
         frames = None if self.frames is None else draw_frames(scan, self.frames, draw)
         assert measurement.image_shape is not None
-        targets = targets_of(scan, measurement.image_shape, frames)
-        if self.acquisition.reference:
-            targets = with_reference(targets, scan)
+        targets = with_reference(targets_of(scan, measurement.image_shape, frames), scan, self.acquisition)
         if self.points is not None:
             points = draw_points(targets.labels[0, 0], self.points, draw).unsqueeze(0)
             targets = replace(targets, query=replace(targets.query, points=points))
@@ -224,12 +262,12 @@ def evaluation_batches(
         measurements, targets = [], []
         for case in group:
             scan = simulate(read(case), acquisition, ("evaluation", case))
-            lines = draw_scan_mask(scan, name, acceleration, ("evaluation", case, float(acceleration)))
+            words = ("evaluation", case, float(acceleration))
+            lines = draw_scan_mask(scan, name, acceleration, words, acquisition.one_mask)
             measurements.append(measure(scan, lines, acquisition.matrix))
             shape = measurements[-1].image_shape
             assert shape is not None
-            truth = targets_of(scan, shape)
-            targets.append(with_reference(truth, scan) if acquisition.reference else truth)
+            targets.append(with_reference(targets_of(scan, shape), scan, acquisition))
         yield Batch(
             tuple(group),
             Measurement.stack(measurements),

@@ -28,13 +28,23 @@ def gather_tokens(tokens: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor | None
     """The tokens (n, m, d) that are `wanted` (n, m) bool, first come first, padded to the longest case:
     (n, q, d) and which are real (n, q), None where all are.
     """
+    index, valid = choose_tokens(wanted)
+    return pick_tokens(tokens, index), valid
+
+
+def choose_tokens(wanted: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Index (n, q) of the tokens `wanted` (n, m) bool, and which are real, as `gather_tokens` has them."""
     counts = wanted.sum(dim=1)
     longest = int(counts.max())
     order = torch.argsort(wanted.to(torch.uint8), dim=1, descending=True, stable=True)[:, :longest]
-    chosen = tokens.gather(1, order.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
     if bool((counts == longest).all()):
-        return chosen, None
-    return chosen, torch.arange(longest, device=wanted.device) < counts.unsqueeze(1)
+        return order, None
+    return order, torch.arange(longest, device=wanted.device) < counts.unsqueeze(1)
+
+
+def pick_tokens(tokens: Tensor, index: Tensor) -> Tensor:
+    """The tokens (n, m, d) at `index` (n, q): (n, q, d)."""
+    return tokens.gather(1, index.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
 
 
 def pad_to_patches(x: Tensor, patch: tuple[int, int, int]) -> Tensor:
@@ -69,7 +79,11 @@ def join_patches(tokens: Tensor, patch: tuple[int, int, int], shape: tuple[int, 
 def patch_grid(shape: tuple[int, int, int], patch: tuple[int, int, int]) -> tuple[int, int, int]:
     """How many patches (nt, ny, nx) cover a grid of `shape` (t, y, x)."""
     t, (y, py), (x, px) = shape[0], (shape[1], patch[1]), (shape[2], patch[2])
-    return -(-t // patch[0]), -(-(y // 2) // py) - (-(y - y // 2) // py), -(-(x // 2) // px) - (-(x - x // 2) // px)
+    return (
+        -(-t // patch[0]),
+        -(-(y // 2) // py) - (-(y - y // 2) // py),
+        -(-(x // 2) // px) - (-(x - x // 2) // px),
+    )
 
 
 def patch_positions(

@@ -30,6 +30,8 @@ def preprocessing_of(recipe: Recipe) -> dict[str, object]:
         "n_coils": acquisition.n_coils,
         "snr": None if acquisition.snr is None else list(acquisition.snr),
         "reference": acquisition.reference,
+        "reference_kspace": acquisition.reference_kspace,
+        "one_mask": acquisition.one_mask,
         "fully_sampled": recipe.fully_sampled,
         "recipe": recipe.name,
         "seed": recipe.seed,
@@ -60,6 +62,8 @@ def acquisition_of(seen: Preprocessing) -> Acquisition:
         matrix=matrix_of(seen),
         fov_mm=seen.get("fov_mm", usual.fov_mm),
         reference=seen.get("reference", usual.reference),
+        reference_kspace=seen.get("reference_kspace", usual.reference_kspace),
+        one_mask=seen.get("one_mask", usual.one_mask),
     )
 
 
