@@ -5,11 +5,19 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from kwise.data import acdc, fastmri, heart, oasis, patients, sunnybrook
+from kwise.data import acdc, fastmri, heart, oasis, patients, population, sunnybrook
 from kwise.data.splits import default_root, nearest, split_of
 from kwise.types import Scan
 
-__all__ = ["DATASETS", "DataSet", "dataset", "default_root", "heart_dataset", "split_of"]
+__all__ = [
+    "DATASETS",
+    "DataSet",
+    "dataset",
+    "default_root",
+    "heart_dataset",
+    "population_dataset",
+    "split_of",
+]
 
 ListCases = Callable[[Path | None, str | None, int | None], Sequence[str]]
 ReadCase = Callable[[Path | None, str], Scan]
@@ -57,8 +65,26 @@ def heart_dataset(n_frames: int = 12, shape: tuple[int, int] = (64, 64)) -> Data
     )
 
 
+def population_dataset(
+    n_frames: int = 25, shape: tuple[int, int] = (128, 128), fov_mm: float = population.FOV_MM
+) -> DataSet:
+    """The virtual population with other frames, grid (y, x) or field of view (mm along y): the same subjects.
+
+    5 frames are every fifth of 25 and cost a fifth.
+    """
+    return DataSet(
+        "population",
+        "virtual subjects: nine cardiac views, phenotypes, diseases; synthetic, drawn from their name",
+        population.cases,
+        partial(population.read, n_frames=n_frames, shape=shape, fov_mm=fov_mm),
+        labelled=(0, 1, 2, 3, 4, 5),
+        stored=False,
+    )
+
+
 DATASETS: dict[str, DataSet] = {
     "heart": heart_dataset(),
+    "population": population_dataset(),
     "acdc": DataSet("acdc", "ACDC short-axis cines, labels at ED and ES", patients.cine_cases, acdc.read),
     "acdc_stack": DataSet(
         "acdc_stack", "ACDC full stacks at ED and ES", patients.stack_cases, acdc.read_stack
