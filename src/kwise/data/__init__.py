@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from kwise.data import acdc, fastmri, heart, oasis, patients, population, sunnybrook
+from kwise.data.kept import kept
 from kwise.data.splits import default_root, nearest, split_of
 from kwise.types import Scan
 
@@ -16,6 +17,7 @@ __all__ = [
     "default_root",
     "heart_dataset",
     "population_dataset",
+    "sized",
     "split_of",
 ]
 
@@ -70,13 +72,16 @@ def population_dataset(
 ) -> DataSet:
     """The virtual population with other frames, grid (y, x) or field of view (mm along y): the same subjects.
 
-    5 frames are every fifth of 25 and cost a fifth.
+    5 frames are every fifth of 25 and cost a fifth. Subjects are kept on disk where KWISE_KEEP names a
+    folder.
     """
+    drawn = partial(population.read, None, n_frames=n_frames, shape=shape, fov_mm=fov_mm)
+    read = kept(drawn, "population", f"{n_frames}x{shape[0]}x{shape[1]}", f"{fov_mm:g}mm")
     return DataSet(
         "population",
         "virtual subjects: nine cardiac views, phenotypes, diseases; synthetic, drawn from their name",
         population.cases,
-        partial(population.read, n_frames=n_frames, shape=shape, fov_mm=fov_mm),
+        lambda root, case: read(case),
         labelled=(0, 1, 2, 3, 4, 5),
         stored=False,
     )
@@ -108,3 +113,14 @@ def dataset(name: str) -> DataSet:
     if name not in DATASETS:
         raise ValueError(f"choosing a data set: got {name!r}; wanted one like {nearest(name, DATASETS)}")
     return DATASETS[name]
+
+
+def sized(name: str, n_frames: int, shape: tuple[int, int], fov_mm: float | None = None) -> DataSet:
+    """The data set of that name, with so many frames, on that grid (y, x) and over that field of view (mm
+    along y; None: its own) where it lets one choose.
+    """
+    if name == "heart":
+        return heart_dataset(n_frames, shape)
+    if name == "population":
+        return population_dataset(n_frames, shape, population.FOV_MM if fov_mm is None else fov_mm)
+    return dataset(name)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from kwise.data import DataSet, dataset, heart_dataset
+from kwise.data import DataSet, sized
 from kwise.data.loader import Acquisition
 from kwise.predict.answer import matrix_of
 from kwise.recipes.recipe import Recipe
@@ -73,10 +73,8 @@ def data_of(seen: Preprocessing, name: str | None = None) -> DataSet:
     ValueError where the data set has no truth for the checkpoint's task.
     """
     name = str(seen.get("trained_on", "heart")) if name is None else name
-    if name == "heart":
-        y, x = seen.get("shape", (64, 64))
-        return heart_dataset(int(seen.get("n_frames", 12)), (y, x))
-    found = dataset(name)
+    y, x = seen.get("shape", (64, 64))
+    found = sized(name, int(seen.get("n_frames", 12)), (y, x), seen.get("fov_mm"))
     if task_of(seen).names and not found.labelled:
         raise ValueError(
             f"evaluating on {name}: got a checkpoint that segments {', '.join(task_of(seen).names)}; "
