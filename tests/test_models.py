@@ -66,7 +66,7 @@ VARIANTS: dict[str, dict[str, object]] = {
 }
 # These answer with an image in the units measured; all others with class logits.
 RECONSTRUCTIONS = {"kspace_transformer", "kspace_transformer_plus", "unet", "k_unet", "admm_net", "d5c5"}
-RECONSTRUCTIONS |= {"oucr_style", "k_gin", "image_mae", "kmtr-image", "kmtr_joint-image"}
+RECONSTRUCTIONS |= {"oucr_style", "zero_filled", "k_gin", "image_mae", "kmtr-image", "kmtr_joint-image"}
 RESTORED = {"kspace_mae", "kspace_mae-spectral"}  # answer with all of k-space, in the units measured
 # These answer with numbers of the case as a whole, whatever frames are asked.
 VECTORS = {"kmtr", "kmtr-diseases", "kmtr-lines", "kmtr-spectral", "kmtr-unmasked", "vit", "vit-diseases"}

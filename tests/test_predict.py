@@ -15,12 +15,23 @@ from torch import nn
 
 from kwise.checkpoint import Loaded, load_checkpoint
 from kwise.data import dataset
-from kwise.data.answers import write_areas, write_segmentation
 from kwise.data.kspace_file import write_scan
+from kwise.data.out_nifti import write_segmentation
+from kwise.data.out_table import area_rows, write_csv
 from kwise.fourier import fft2c
 from kwise.models import MODELS
-from kwise.predict import answer, measurement_of, predict_file, segment, shipped
+from kwise.predict import (
+    PREDICTORS,
+    Answer,
+    answer,
+    answer_by_task,
+    measurement_of,
+    predict_file,
+    segment,
+    shipped,
+)
 from kwise.predict import files as files_of_predict
+from kwise.predict import outputs as outputs_of_predict
 from kwise.types import IGNORE, Measurement, Prediction, Query, Scan
 
 SHAPE = (2, 5, 20, 24)  # (z, t, y, x): odd frames, not square
@@ -135,7 +146,7 @@ def test_segmentation_without_geometry(tmp_path: Path) -> None:
 
 def test_areas_csv(tmp_path: Path) -> None:
     areas = {"LV_pool_mm2": [100.0, 50.0], "RV_pool_mm2": [80.0, float("nan")]}
-    write_areas(tmp_path / "a.csv", areas, 0, 1, 50.0, 40.0)
+    write_csv(tmp_path / "a.csv", area_rows(areas, 0, 1, 50.0, 40.0))
     with (tmp_path / "a.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert rows[1] == {
@@ -144,11 +155,12 @@ def test_areas_csv(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-def test_predict_file_writes_the_three_answers_whole(tmp_path: Path, checkpoint: Path) -> None:
+def test_predict_file_writes_its_answers_whole(tmp_path: Path, checkpoint: Path) -> None:
     file, folder = tmp_path / "p.h5", tmp_path / "deep" / "out"
     write_scan(file, make_scan(labels=torch.zeros(SHAPE, dtype=torch.int64)))
     found = predict_file(file, folder, checkpoint)
-    assert sorted(p.name for p in folder.iterdir()) == ["areas.csv", "report.html", "segmentation.nii.gz"]
+    names = ["areas.csv", "phenotypes.csv", "phenotypes.json", "report.html", "run.json"]
+    assert sorted(p.name for p in folder.iterdir()) == [*names, "segmentation.nii.gz"]
     assert [p.name for p in folder.parent.iterdir()] == ["out"]
     assert nibabel.load(folder / "segmentation.nii.gz").shape == (24, 20, 2, 5)
     assert found.labels.shape == SHAPE
@@ -166,7 +178,7 @@ def test_nothing_half_written(tmp_path: Path, checkpoint: Path, monkeypatch: pyt
         path.write_text("half a pa")
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr(files_of_predict, "write_page", full)
+    monkeypatch.setattr(outputs_of_predict, "write_page", full)
     with pytest.raises(OSError, match="No space left"):
         predict_file(file, folder, checkpoint)
     assert [p.name for p in tmp_path.iterdir()] == ["p.h5"]
@@ -198,3 +210,24 @@ def test_a_virtual_heart_goes_all_the_way(tmp_path: Path, checkpoint: Path) -> N
     scan = replace(heart, image=None, kspace=fft2c(heart.image).unsqueeze(0))
     found = answer(scan, load_checkpoint(checkpoint, MODELS))
     assert found.labels.shape == heart.shape and set(found.dice) == {"LV pool", "LV myocardium", "RV pool"}
+
+
+def test_a_task_nobody_answers_is_one_line() -> None:
+    with pytest.raises(ValueError, match=r"got a checkpoint for 'divination'; wanted one of segmentation"):
+        answer_by_task(make_scan(), Loaded(TimesFrame(), "stand_in", {}, {"task": "divination"}))
+
+
+def test_an_answer_of_images_alone_has_no_areas_and_says_so(
+    tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = torch.rand(SHAPE, generator=torch.Generator().manual_seed(2))
+    monkeypatch.setitem(PREDICTORS, "segmentation", lambda scan, loaded: Answer(scan, image=image))
+    write_scan(tmp_path / "p.h5", make_scan())
+    predict_file(tmp_path / "p.h5", tmp_path / "out", checkpoint)
+    assert not {"areas.csv", "segmentation.nii.gz"} & {file.name for file in (tmp_path / "out").iterdir()}
+    written = nibabel.load(tmp_path / "out" / "reconstruction.nii.gz")
+    assert np.allclose(written.get_fdata(), image.permute(3, 2, 0, 1)) and np.allclose(
+        written.affine, make_scan().affine
+    )
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "the model&#x27;s reconstruction" in page and "ejection fraction" not in page

@@ -5,6 +5,7 @@ Axis names: z slice, t frame, y and x image. Classes by short name as in `STRUCT
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -12,6 +13,24 @@ from torch import Tensor
 from kwise.types import IGNORE
 
 STRUCTURES = {"LV": 1, "myo": 2, "RV": 3, "LA": 4, "RA": 5}  # short name -> class index
+MYOCARDIUM_G_PER_ML = 1.05
+
+
+@dataclass(frozen=True)
+class Phenotype:
+    """One number about a case: `name` ends with its unit as in LVEDV_mL, `unit` says it again in full.
+
+    `low` and `high` bound its 95 % interval, NaN where nobody estimated one; `about` says in a few words how
+    it was measured.
+    """
+
+    name: str
+    value: float
+    unit: str
+    low: float = math.nan
+    high: float = math.nan
+    about: str = ""
+
 
 # What is measured of a heart, in the order of `Targets.phenotypes`: name -> (mean, sd) among adults, the
 # scale on which errors of different units are compared. Men and women of Petersen et al., JCMR 2017, pooled;
@@ -64,6 +83,35 @@ def cavity_areas(
     `labels` (z, t, y, x) or (t, y, x) int64; `spacing_mm` (z, y, x). NaN in frames nobody labelled.
     """
     return structure_sizes(labels, spacing_mm[1] * spacing_mm[2], names)
+
+
+def simpson_volumes(
+    labels: Tensor, spacing_mm: tuple[float, float, float], names: tuple[str, ...] = ("LV", "myo", "RV")
+) -> dict[str, Tensor]:
+    """Volume (t,) in mL of each structure in every frame: area of every slice times the slice pitch, summed.
+
+    `labels` (z, t, y, x) int64; `spacing_mm` (z, y, x), z the pitch from slice to slice. Simpson's rule as
+    cardiac software uses it (Schulz-Menger et al., JCMR 2020): what lies beyond the first and the last slice
+    is not counted.
+    """
+    z, y, x = spacing_mm
+    return structure_sizes(labels, z * y * x / 1000, names)
+
+
+def ventricular_phenotypes(volumes: Mapping[str, Tensor], ed: int, es: int) -> dict[str, float]:
+    """LVEDV_mL, LVESV_mL, LVSV_mL, LVEF_percent, LVM_g (at ED) and the RV's, of `volumes` (t,) in mL.
+
+    What has no volumes is left out. Both ventricles are measured at the LV's `ed` and `es`.
+    """
+    found: dict[str, float] = {}
+    for name in ("LV", "RV"):
+        if name in volumes:
+            at_ed, at_es = float(volumes[name][ed]), float(volumes[name][es])
+            found |= {f"{name}EDV_mL": at_ed, f"{name}ESV_mL": at_es, f"{name}SV_mL": at_ed - at_es}
+            found[f"{name}EF_percent"] = ejection_fraction(at_ed, at_es)
+    if "myo" in volumes:
+        found["LVM_g"] = float(volumes["myo"][ed]) * MYOCARDIUM_G_PER_ML
+    return found
 
 
 def ed_es(areas: Mapping[str, Tensor]) -> tuple[int, int]:

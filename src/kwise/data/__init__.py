@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from kwise.data import acdc, fastmri, heart, oasis, patients, population, sunnybrook
+from kwise.data import acdc, brain, fastmri, heart, oasis, patients, population, slices, sunnybrook
 from kwise.data.kept import kept
 from kwise.data.splits import default_root, nearest, split_of
 from kwise.types import Scan
@@ -18,6 +18,7 @@ __all__ = [
     "heart_dataset",
     "population_dataset",
     "sized",
+    "slices_dataset",
     "split_of",
 ]
 
@@ -87,6 +88,12 @@ def population_dataset(
     )
 
 
+def slices_dataset(shape: tuple[int, int] = (64, 64)) -> DataSet:
+    """The slices of several kinds on a grid (y, x)."""
+    about = "slices without labels: ACDC, Sunnybrook, one brain, the phantom"
+    return DataSet("slices", about, slices.cases, partial(slices.read, shape=shape), ())
+
+
 DATASETS: dict[str, DataSet] = {
     "heart": heart_dataset(),
     "population": population_dataset(),
@@ -97,6 +104,8 @@ DATASETS: dict[str, DataSet] = {
     "sunnybrook": DataSet(
         "sunnybrook", "Sunnybrook slices, LV pool alone", sunnybrook.cases, sunnybrook.read, labelled=(1,)
     ),
+    "brain": DataSet("brain", "one T1 brain volume, slices split by blocks", brain.cases, brain.read, ()),
+    "slices": slices_dataset(),
     "oasis": DataSet("oasis", "OASIS-1 T1 brains, slices without labels", oasis.cases, oasis.read, ()),
     "fastmri": DataSet(
         "fastmri",
@@ -123,4 +132,4 @@ def sized(name: str, n_frames: int, shape: tuple[int, int], fov_mm: float | None
         return heart_dataset(n_frames, shape)
     if name == "population":
         return population_dataset(n_frames, shape, population.FOV_MM if fov_mm is None else fov_mm)
-    return dataset(name)
+    return slices_dataset(shape) if name == "slices" else dataset(name)

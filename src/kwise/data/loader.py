@@ -5,22 +5,21 @@ Evaluation masks are a function of (case, R) only, so that every model and every
 lines.
 """
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from kwise.data.frames import resample_frames
-from kwise.data.geometry import crop_fov, resample_labels
+from kwise.data.geometry import crop_fov
+from kwise.data.truth import stack_targets, targets_of
 from kwise.operator import resize_kspace, zero_filled
-from kwise.phenotypes import DISEASES, PHENOTYPES
 from kwise.sampling import draw_plane_mask
 from kwise.seeding import generator
 from kwise.simulate import simulate_scan
-from kwise.types import IGNORE, VIEWS, Batch, Measurement, Query, Scan, Targets
+from kwise.types import IGNORE, VIEWS, Batch, Measurement, Scan, Targets
 
 Words = tuple[object, ...]
 Read = Callable[[str], Scan]
@@ -35,6 +34,8 @@ class Acquisition:
     `matrix` is the (ky, kx) a model sees, cut out of the measured k-space (None: all of it); `fov_mm` the
     largest side of the centre crop; `reference` gives the targets the fully sampled image too, and
     `reference_kspace` all of k-space; `one_mask` measures every slice or view with the same lines.
+    `masks_on_matrix` cuts k-space to `matrix` before masks are drawn, so that R counts the positions a model
+    sees; else R is that of the whole scan.
     """
 
     masks: tuple[str, ...] = ("gaussian_lines",)
@@ -47,6 +48,7 @@ class Acquisition:
     reference: bool = False
     reference_kspace: bool = False
     one_mask: bool = False
+    masks_on_matrix: bool = False
 
 
 def pick(options: Sequence[T], draw: torch.Generator) -> T:
@@ -60,14 +62,31 @@ def _uniform_log(bounds: tuple[float, float], draw: torch.Generator) -> float:
 
 
 def simulate(scan: Scan, acquisition: Acquisition, words: Words) -> Scan:
-    """Fully sampled k-space of a magnitude scan: centre crop, phase, coils and noise, seeded by `words`."""
-    if scan.kspace is not None:
-        return scan
-    if acquisition.fov_mm is not None:
-        scan = crop_fov(scan, acquisition.fov_mm)
-    draw = generator("simulate", *words)
-    snr = None if acquisition.snr is None else _uniform_log(acquisition.snr, draw)
-    return simulate_scan(scan, phase=acquisition.phase, n_coils=acquisition.n_coils, snr=snr, generator=draw)
+    """Fully sampled k-space of a magnitude scan: centre crop, phase, coils and noise, seeded by `words`; cut
+    to the matrix where masks are drawn on that.
+    """
+    if scan.kspace is None:
+        if acquisition.fov_mm is not None:
+            scan = crop_fov(scan, acquisition.fov_mm)
+        draw = generator("simulate", *words)
+        snr = None if acquisition.snr is None else _uniform_log(acquisition.snr, draw)
+        scan = simulate_scan(
+            scan, phase=acquisition.phase, n_coils=acquisition.n_coils, snr=snr, generator=draw
+        )
+    if acquisition.masks_on_matrix and acquisition.matrix is not None:
+        return _cut(scan, acquisition.matrix)
+    return scan
+
+
+def _cut(scan: Scan, matrix: tuple[int, int]) -> Scan:
+    """A scan with k-space, cut to the central `matrix`, as `measure` would cut it; labels keep their grid."""
+    everything = torch.ones(1, 1, 1, 1, dtype=torch.bool)
+    whole = measure(scan, everything, matrix)
+    assert whole.spacing_mm is not None
+    z, y, x = whole.spacing_mm[0].tolist()
+    maps = None if whole.coil_maps is None else whole.coil_maps[0]
+    mask = None if scan.mask is None else whole.mask[0]
+    return replace(scan, kspace=whole.kspace[0], mask=mask, coil_maps=maps, spacing_mm=(z, y, x))
 
 
 def draw_scan_mask(
@@ -99,41 +118,6 @@ def measure(scan: Scan, mask: Tensor, matrix: tuple[int, int] | None) -> Measure
         views=None if scan.views is None else torch.tensor([[VIEWS.index(view) for view in scan.views]]),
     )
     return measurement if matrix is None else resize_kspace(measurement, matrix)
-
-
-def targets_of(scan: Scan, shape: tuple[int, int], frames: Tensor | None = None) -> Targets:
-    """The truth of one scan (b = 1) on a grid of `shape`, at `frames` (f,) or all frames."""
-    labels = scan.labels
-    if labels is None:
-        labels = torch.full(scan.shape, IGNORE, dtype=torch.int64)
-    index = torch.arange(scan.shape[1]) if frames is None else frames
-    labels = resample_labels(labels[:, index], shape)
-    y, x = scan.shape[-2:]
-    spacing = (scan.spacing_mm[0], scan.spacing_mm[1] * y / shape[0], scan.spacing_mm[2] * x / shape[1])
-
-    def where(frame: int | None) -> Tensor:
-        found = [] if frame is None else (index == frame).nonzero().flatten().tolist()
-        return torch.tensor([found[0] if found else -1])
-
-    query = Query(frames=None if frames is None else index.unsqueeze(0))
-    known, ill = told(scan.phenotypes, PHENOTYPES, scan), told(scan.diseases, DISEASES, scan)
-    return Targets(
-        labels.unsqueeze(0), None, query, torch.tensor([spacing]), where(scan.ed), where(scan.es), known, ill
-    )
-
-
-def told(values: Mapping[str, float] | None, names: Iterable[str], scan: Scan) -> Tensor | None:
-    """(1, n) float32 of what a scan says of `names`, NaN where it says nothing; None where it has no values.
-
-    ValueError for a name that is none of them: a misspelt one would be unknown for ever.
-    """
-    if values is None:
-        return None
-    order = list(names)
-    unknown = [name for name in values if name not in order]
-    if unknown:
-        raise ValueError(f"reading what is known of {scan.case}: got {unknown[0]!r}; wanted one of {order}")
-    return torch.tensor([[float(values.get(name, math.nan)) for name in order]])
 
 
 def with_reference(targets: Targets, scan: Scan, acquisition: Acquisition) -> Targets:
@@ -181,19 +165,6 @@ def draw_frames(scan: Scan, n: int, draw: torch.Generator) -> Tensor:
 def draw_points(labels: Tensor, n: int, draw: torch.Generator) -> Tensor:
     """`n` flat positions (n,) in labels (f, y, x), uniform: drawn by class they would teach a wrong share."""
     return torch.randint(labels.numel(), (n,), generator=draw)
-
-
-def stack_targets(items: Sequence[Targets]) -> Targets:
-    """Join targets of equal grid along b."""
-
-    def joined(parts: list) -> Tensor | None:
-        return None if any(p is None for p in parts) else torch.cat(parts)
-
-    query = Query(joined([t.query.frames for t in items]), None, joined([t.query.points for t in items]))
-    labels = torch.cat([t.labels for t in items])
-    names = ("image", "spacing_mm", "ed", "es", "phenotypes", "diseases", "kspace")
-    rest: dict[str, Any] = {name: joined([getattr(t, name) for t in items]) for name in names}
-    return Targets(labels, query=query, **rest)
 
 
 @dataclass(frozen=True)

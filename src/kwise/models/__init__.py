@@ -26,6 +26,7 @@ from kwise.models.syn_net_shared import SynNetShared
 from kwise.models.train_mean import TrainMean
 from kwise.models.unet import ImageUNet
 from kwise.models.vit import Vit
+from kwise.models.zero_filled import ZeroFilled
 
 MODELS: dict[str, type[nn.Module]] = {
     "disk": Disk,
@@ -52,4 +53,5 @@ MODELS: dict[str, type[nn.Module]] = {
     "resnet50": ResNet50,
     "k_gin": KGin,
     "train_mean": TrainMean,
+    "zero_filled": ZeroFilled,
 }

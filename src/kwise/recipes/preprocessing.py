@@ -20,7 +20,8 @@ def preprocessing_of(recipe: Recipe) -> dict[str, object]:
         "matrix": None if acquisition.matrix is None else list(acquisition.matrix),
         "fov_mm": acquisition.fov_mm,
         "classes": ["background", *recipe.task.names] if recipe.task.names else [],
-        "task": {"name": task_name(recipe.task), **asdict(recipe.task)},  # type: ignore[call-overload]
+        "task": task_name(recipe.task),
+        "task_options": asdict(recipe.task),  # type: ignore[call-overload]
         "trained_on": recipe.dataset,
         "n_frames": recipe.n_frames,
         "shape": list(recipe.shape),
@@ -40,13 +41,13 @@ def preprocessing_of(recipe: Recipe) -> dict[str, object]:
 
 def task_of(seen: Preprocessing) -> Task:
     """The task a checkpoint was trained for; segmentation of its classes where an old one does not say."""
-    told = seen.get("task")
-    if told is None:
+    name, told = seen.get("task"), seen.get("task_options", {})
+    if name is None:
         return Segmentation(n_classes=len(seen.get("classes", ())) or Segmentation.n_classes)
-    if not isinstance(told, Mapping) or not isinstance(told.get("name"), str):
-        raise ValueError(f"reading the preprocessing of a checkpoint: got task {told!r}; wanted a name in it")
-    options = {k: tuple(v) if isinstance(v, list) else v for k, v in told.items() if k != "name"}
-    return make_task(told["name"], options)
+    if not isinstance(name, str) or not isinstance(told, Mapping):
+        got = f"task {name!r} with options {told!r}"
+        raise ValueError(f"reading the preprocessing of a checkpoint: got {got}; wanted a name and a mapping")
+    return make_task(name, {key: tuple(x) if isinstance(x, list) else x for key, x in told.items()})
 
 
 def acquisition_of(seen: Preprocessing) -> Acquisition:

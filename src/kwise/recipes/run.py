@@ -80,7 +80,7 @@ def train_recipe(recipe: Recipe, folder: Path, *, root: str | None = None, progr
     batches = training_batches(recipe, root)
     if isinstance(model, (MeanShape, TrainMean)):
         model.fit(batches(step).targets for step in range(recipe.stages[0].steps))
-    else:
+    elif any(parameter.requires_grad for parameter in model.parameters()):
         done = 0
         for stage in recipe.stages:
             loss = partial(loss_of, recipe, stage.name)

@@ -33,10 +33,11 @@ class Page:
 
     `kspace` (z, t, ky, kx) magnitudes over coils, 0 where nothing was acquired; `mask` (z, t, ky) bool;
     `zero_filled` (z, t, y, x) magnitudes, `shared` (z, y, x) those of all frames' lines together; `labels`
-    and `truth` (z, t, y, x) class indices (truth: -1 unknown, None: no truth in the file); `reference` (z,
-    t, y, x) a fully sampled image the model never saw, or None. `class_names` by class index. `areas` and
-    `true_areas` name -> mm^2 per frame, names out of `class_names`. `tiles` are the big numbers, `facts` the
-    table, `cautions` what a reader must know before believing anything, each in a sentence.
+    and `truth` (z, t, y, x) class indices (truth: -1 unknown; None: no segmentation, no truth in the file);
+    `reconstruction` (z, t, y, x) the model's image, `reference` (z, t, y, x) a fully sampled one it never
+    saw, or None. `class_names` by class index. `areas` and `true_areas` name -> mm^2 (`area_unit`) per
+    frame, names out of `class_names`. `tiles` are the big numbers, `facts` the table, `cautions` what a
+    reader must know before believing anything, each in a sentence.
     """
 
     title: str
@@ -44,11 +45,13 @@ class Page:
     mask: np.ndarray
     zero_filled: np.ndarray
     shared: np.ndarray
-    labels: np.ndarray
-    class_names: Sequence[str]
-    areas: Mapping[str, Sequence[float]]
-    ed: int
-    es: int
+    labels: np.ndarray | None = None
+    class_names: Sequence[str] = ()
+    areas: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    ed: int | None = None
+    es: int | None = None
+    reconstruction: np.ndarray | None = None
+    area_unit: str = "mm²"
     pixel_mm: tuple[float, float] = (1.0, 1.0)
     frame_ms: float | None = None
     truth: np.ndarray | None = None
@@ -67,7 +70,7 @@ def write_page(path: Path, page: Page) -> None:
 
 def render(page: Page) -> str:
     """The whole page as HTML."""
-    films = _Films(page.labels.shape[1])
+    films = _Films(page.zero_filled.shape[1])
     body = [
         f"<h1>{escape(page.title)}</h1>",
         f'<p class="soft">{escape(page.subtitle)}</p>',
@@ -76,7 +79,7 @@ def render(page: Page) -> str:
         _player(page),
         _section("What was acquired, and what the model answered", _key(page) + _slices(page, films)),
         '<div class="two">',
-        _section("Areas over the heart beat, mm²", _curves(page)),
+        _section(f"Areas over the heart beat, {page.area_unit}", _curves(page)) if page.areas else "",
         _section("About this answer", _table(page.facts)),
         "</div>",
     ]
@@ -92,7 +95,7 @@ def render(page: Page) -> str:
 
 
 def _times(page: Page) -> list[float]:
-    return [i * page.frame_ms if page.frame_ms else float(i + 1) for i in range(page.labels.shape[1])]
+    return [i * page.frame_ms if page.frame_ms else float(i + 1) for i in range(page.zero_filled.shape[1])]
 
 
 def _cine(page: Page) -> str:
@@ -105,7 +108,7 @@ def _cine(page: Page) -> str:
         "pause": max(40, round(page.frame_ms or 80)),
         "ed": page.ed,
         "es": page.es,
-        "first": page.ed,
+        "first": page.ed or 0,
     }
     return json.dumps(told)
 
@@ -118,10 +121,10 @@ def _tiles(page: Page) -> str:
 
 
 def _player(page: Page) -> str:
-    last = page.labels.shape[1] - 1
+    last = page.zero_filled.shape[1] - 1
     return (
         '<div class="player"><button id="play" type="button">Play</button>'
-        f'<input id="frame" type="range" min="0" max="{last}" value="{page.ed}" aria-label="frame">'
+        f'<input id="frame" type="range" min="0" max="{last}" value="{page.ed or 0}" aria-label="frame">'
         '<output id="told" for="frame"></output>'
         '<label><input id="tints" type="checkbox" checked> labels</label></div>'
     )
@@ -144,7 +147,7 @@ def _slices(page: Page, films: "_Films") -> str:
     """Three films a row: of every slice what was acquired and what was answered; k-space of the middle slice
     alone.
     """
-    n = page.labels.shape[0]
+    n = page.zero_filled.shape[0]
     middle = n // 2
     rows = [[_kspace(page, films, middle), _mask(page, middle), _zero_filled(page, films, middle)]]
     rows.append(_answers(page, films, middle))
@@ -176,29 +179,33 @@ def _zero_filled(page: Page, films: "_Films", z: int) -> str:
 
 
 def _answers(page: Page, films: "_Films", z: int) -> list[str]:
-    """Films of one slice: the answer, and the truth where it is known; over images the model never saw where
-    given.
+    """Films of one slice: the reconstruction, the segmentation, and the truth where it is known; over images
+    the model never saw where given.
     """
-    still, found = grey_film(page.shared[z][None]), label_film(page.labels[z], _zoom(page))
+    still = grey_film(page.shared[z][None])
+    under, kind, told = still, "still", ", over the lines of all frames together"
+    figures = []
 
-    def figure(below: bytes, labels: bytes, caption: str, kind: str) -> str:
-        return _figure(page, z, films.show([below, labels], caption, _ratio(page), kind), caption)
+    def figure(below: bytes, labels: np.ndarray | None, caption: str, kind: str) -> None:
+        layers = [below] if labels is None else [below, label_film(labels, _zoom(page))]
+        figures.append(_figure(page, z, films.show(layers, caption, _ratio(page), kind), caption))
 
-    figures = [
-        figure(still, found, "the model's segmentation, over the lines of all frames together", "still")
-    ]
-    under, kind, told = still, "still", ""
+    if page.reconstruction is not None:
+        under, kind, told = grey_film(page.reconstruction[z]), "grey", ", over the model's reconstruction"
+        figure(under, None, "the model's reconstruction", kind)
+    if page.labels is not None:
+        figure(under, page.labels[z], f"the model's segmentation{told}", kind)
     if page.reference is not None:
         under, kind, told = grey_film(page.reference[z]), "grey", ", over images the model never saw"
-        figures.append(figure(under, found, f"the model's segmentation{told}", kind))
+        if page.labels is not None:
+            figure(under, page.labels[z], f"the model's segmentation{told}", kind)
     if page.truth is not None and bool((page.truth[z] >= 0).any()):
-        truth = label_film(page.truth[z], _zoom(page))
-        figures.append(figure(under, truth, f"the truth{_known(page, z)}{told}", kind))
+        figure(under, page.truth[z], f"the truth{_known(page, z)}{told}", kind)
     return figures
 
 
 def _ratio(page: Page) -> str:
-    y, x = page.labels.shape[-2:]
+    y, x = page.zero_filled.shape[-2:]
     return f"{x * page.pixel_mm[1]:.4g} / {y * page.pixel_mm[0]:.4g}"
 
 
@@ -212,7 +219,7 @@ def _known(page: Page, z: int) -> str:
 
 
 def _zoom(page: Page) -> int:
-    return max(1, min(4, FINEST // max(page.labels.shape[-2:])))
+    return max(1, min(4, FINEST // max(page.zero_filled.shape[-2:])))
 
 
 class _Films:
@@ -239,7 +246,7 @@ class _Films:
 
 
 def _figure(page: Page, z: int, content: str, caption: str) -> str:
-    n = page.labels.shape[0]
+    n = page.zero_filled.shape[0]
     where = "" if n == 1 else f" (slice {z + 1} of {n})"
     return f"<figure>{content}<figcaption>{escape(caption + where)}</figcaption></figure>"
 
@@ -248,7 +255,8 @@ def _curves(page: Page) -> str:
     names = [name for name in page.class_names if name in page.areas]
     series = {name: (page.areas[name], CLASS_COLOURS[list(page.class_names).index(name)]) for name in names}
     unit = "ms" if page.frame_ms else "frame"
-    picture = curves(_times(page), series, page.true_areas, {"ED": page.ed, "ES": page.es}, unit)
+    marks = {name: frame for name, frame in {"ED": page.ed, "ES": page.es}.items() if frame is not None}
+    picture = curves(_times(page), series, page.true_areas, marks, unit, page.area_unit)
     dots = '<p class="soft">Lines: this answer. Rings: the truth in the file.</p>' if page.true_areas else ""
     return _key(page) + picture + dots
 
