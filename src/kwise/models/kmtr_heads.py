@@ -112,16 +112,26 @@ def platt(logits: Tensor, labels: Tensor, steps: int = 50) -> tuple[float, float
     A weak pull of the slope towards 1 keeps separable cases finite; where cases want a negative slope the
     logits are worthless, and it becomes 0.01.
     """
-    weights = torch.tensor([1.0, 0.0], dtype=torch.float64)
+    start = torch.tensor([1.0, 0.0], dtype=torch.float64)
     design = torch.stack([logits.double(), torch.ones_like(logits, dtype=torch.float64)], dim=1)
     pull = torch.tensor([1e-2, 1e-4], dtype=torch.float64)
+
+    def cost(weights: Tensor) -> Tensor:
+        said = design @ weights
+        fit = functional.binary_cross_entropy_with_logits(said, labels.double(), reduction="sum")
+        return fit + 0.5 * (pull * (weights - start).square()).sum()
+
+    weights = start
     for _ in range(steps):
-        probability = (design @ weights).clamp(-30, 30).sigmoid()
-        gradient = design.T @ (probability - labels) + pull * (weights - torch.tensor([1.0, 0.0]))
+        probability = (design @ weights).sigmoid()
+        gradient = design.T @ (probability - labels) + pull * (weights - start)
         curvature = (design.T * (probability * (1 - probability))) @ design + pull.diag()
         step = torch.linalg.solve(curvature, gradient)
-        weights = weights - step * min(1.0, 2.0 / float(step.abs().max().clamp(min=1e-12)))
-        if float(step.abs().max()) < 1e-10:
+        # Far from the minimum Newton's step may overshoot: it is halved until it helps.
+        while float(cost(weights - step)) > float(cost(weights)) and float(step.abs().max()) > 1e-10:
+            step = step / 2
+        weights = weights - step
+        if float(step.abs().max()) < 1e-8:
             break
     if float(weights[0]) > 0.01:
         return float(weights[0]), float(weights[1])

@@ -21,12 +21,14 @@ def build(recipe: Recipe) -> nn.Module:
     given.
 
     One checkpoint of the very model and options gives all of its weights. Checkpoints of other models give
-    their encoders: every part of ENCODERS that both have. ValueError where none fits.
+    their encoders: every part of ENCODERS that both have. "{seed}" in a folder's name is the recipe's own.
+    ValueError where none fits.
     """
     if recipe.model not in MODELS:
         raise ValueError(f"building a model: got {recipe.model!r}; wanted one of {', '.join(MODELS)}")
     check_options(MODELS[recipe.model], recipe.options, f"building {recipe.model}")
-    folders = (recipe.init_from,) if isinstance(recipe.init_from, str) else recipe.init_from or ()
+    named = (recipe.init_from,) if isinstance(recipe.init_from, str) else recipe.init_from or ()
+    folders = [folder.replace("{seed}", str(recipe.seed)) for folder in named]
     if len(folders) == 1:
         loaded = load_checkpoint(folders[0], MODELS)
         if loaded.name == recipe.model:
