@@ -86,8 +86,7 @@ class Scan:
         """(z, t, y, x)."""
         x = self.image if self.image is not None else self.kspace
         assert x is not None
-        z, t, y, x_ = x.shape[-4:]
-        return z, t, y, x_
+        return x.shape[-4], x.shape[-3], x.shape[-2], x.shape[-1]
 
     @property
     def in_pixels(self) -> bool:
@@ -100,8 +99,7 @@ class Samples:
     """The acquired samples as a set.
 
     `values` (b, n, c) complex64; `coords` (b, n, 4) float32, order (z, t, ky, kx), each in [-0.5, 0.5);
-    `valid` (b, n) bool, False = padding of a ragged batch, or None when nothing is padded (keeps flash
-    attention).
+    `valid` (b, n) bool, False = padding of a ragged batch, None when nothing is padded (flash attention).
     """
 
     values: Tensor
@@ -182,11 +180,9 @@ class Measurement:
     def fold_slices(self) -> Self:
         """Every slice as a case, for models that see one slice: (b, c, z, ...) -> (b * z, c, 1, ...)."""
         moved: dict[str, Any] = {}
-        for name in ("kspace", "coil_maps", "mask", "trajectory", "views"):
-            x = getattr(self, name)
-            if x is not None:
-                x = x.transpose(1, 2) if name in ("kspace", "coil_maps") else x
-                moved[name] = x.flatten(0, 1).unsqueeze(2 if name in ("kspace", "coil_maps") else 1)
+        for name, axis in (("kspace", 2), ("coil_maps", 2), ("mask", 1), ("trajectory", 1), ("views", 1)):
+            if (x := getattr(self, name)) is not None:
+                moved[name] = (x.transpose(1, 2) if axis == 2 else x).flatten(0, 1).unsqueeze(axis)
         if self.spacing_mm is not None:
             moved["spacing_mm"] = self.spacing_mm.repeat_interleave(self.n_slices, dim=0)
         return replace(self, **moved)
@@ -218,9 +214,8 @@ class Query:
 
     def repeat_slices(self, n_slices: int) -> Self:
         """The same question for each of the slices folded into b."""
-        asked = (("frames", self.frames), ("points", self.points))
-        again: dict[str, Any] = {n: x.repeat_interleave(n_slices, dim=0) for n, x in asked if x is not None}
-        return replace(self, **again)
+        again = (None if x is None else x.repeat_interleave(n_slices, 0) for x in (self.frames, self.points))
+        return replace(self, **dict(zip(("frames", "points"), again)))
 
 
 @dataclass(frozen=True)
