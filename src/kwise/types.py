@@ -214,8 +214,8 @@ class Query:
 
     def repeat_slices(self, n_slices: int) -> Self:
         """The same question for each of the slices folded into b."""
-        again = (None if x is None else x.repeat_interleave(n_slices, 0) for x in (self.frames, self.points))
-        return replace(self, **dict(zip(("frames", "points"), again)))
+        again = [None if x is None else x.repeat_interleave(n_slices, 0) for x in (self.frames, self.points)]
+        return replace(self, frames=again[0], points=again[1])
 
 
 @dataclass(frozen=True)
