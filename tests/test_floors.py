@@ -40,6 +40,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 SIDEWAYS = {
     ("types", "checks"),
     ("coils", "operator"),
+    ("phantom", "phenotypes"),  # the names of phenotypes, and the density of muscle
     ("training", "checkpoint"),
     ("evaluate", "checkpoint"),
     ("predict", "checkpoint"),

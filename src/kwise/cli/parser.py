@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from kwise import __version__
+from kwise.cli.cohort import add_cohort, add_phenotypes
 from kwise.cli.figure_words import figure_verb
 from kwise.cli.words import Verb, count, nearest, positive, positive_or_none, whole, word_of
 
@@ -76,6 +77,7 @@ def build() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]
     _evaluate(verb)
     _table(verb)
     figure_verb(verb)
+    add_phenotypes(verb)
     return parser, verbs
 
 
@@ -98,13 +100,18 @@ def _simulate(verb: Verb) -> None:
     def run(options: argparse.Namespace) -> None:
         from kwise.cli.simulating import Wish, run_simulate
 
+        if options.acceleration is None or options.output is None:
+            lacking = "--acceleration" if options.acceleration is None else "-o/--output"
+            raise ValueError(
+                f"reading the command line: got no {lacking}; wanted it (see kwise simulate --help)"
+            )
         wish = Wish(
             options.source, options.case, options.acceleration, options.mask, options.phase, options.coils,
             options.snr, options.fov, options.seed,
         )  # fmt: skip
         run_simulate(wish, options.output)
 
-    about = "write a k-space file from magnitude images: a virtual heart, or a cine of your own"
+    about = "write a k-space file from a virtual heart or a cine of your own, or a whole virtual cohort"
     example = "kwise simulate --from ../shared/data/acdc-cine/patient002 --acceleration 8 -o p.h5"
     parser = verb("simulate", about, example, run)
     add = parser.add_argument
@@ -115,7 +122,7 @@ def _simulate(verb: Verb) -> None:
         help="a patient's folder in the ACDC layout, or a 4-D NIfTI cine",
     )
     add("--case", default="heart-test-000000", help="without --from: the virtual heart of that name")
-    add("--acceleration", type=positive, required=True, metavar="R", help="nominal R, e.g. 8")
+    add("--acceleration", type=positive, metavar="R", help="nominal R, e.g. 8")
     add(
         "--mask",
         default="gaussian_lines",
@@ -138,7 +145,8 @@ def _simulate(verb: Verb) -> None:
         help="largest side of the centre crop; default: 160",
     )
     add("--seed", type=whole, default=0, help="another phase, noise and mask; default: 0")
-    add("-o", "--output", type=Path, required=True, metavar="FILE", help="the k-space file (.h5) to write")
+    add("-o", "--output", type=Path, metavar="FILE", help="the k-space file (.h5) to write")
+    add_cohort(parser)
 
 
 def _predict(verb: Verb) -> None:

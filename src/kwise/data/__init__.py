@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from kwise.data import acdc, brain, fastmri, heart, oasis, patients, population, slices, sunnybrook
+from kwise.data import acdc, brain, cohort, fastmri, heart, oasis, patients, population, slices, sunnybrook
 from kwise.data.kept import kept
 from kwise.data.splits import default_root, nearest, split_of
 from kwise.types import Scan
@@ -97,6 +97,13 @@ def slices_dataset(shape: tuple[int, int] = (64, 64)) -> DataSet:
 DATASETS: dict[str, DataSet] = {
     "heart": heart_dataset(),
     "population": population_dataset(),
+    "cohort": DataSet(
+        "cohort",
+        "a cohort on disk: nine views per subject and a manifest (kwise simulate cohort writes one)",
+        cohort.cases,
+        cohort.read,
+        labelled=(0, 1, 2, 3, 4, 5),
+    ),
     "acdc": DataSet("acdc", "ACDC short-axis cines, labels at ED and ES", patients.cine_cases, acdc.read),
     "acdc_stack": DataSet(
         "acdc_stack", "ACDC full stacks at ED and ES", patients.stack_cases, acdc.read_stack

@@ -7,13 +7,12 @@ from kwise.phantom.physiology import DISEASES, Subject, best_possible_auc, draw_
 from kwise.phantom.subject_heart import subject_heart
 from kwise.phantom.surfaces import cavity_areas, contraction, lv_volume
 from kwise.phantom.views import ORDER, planes
-from kwise.phantom.whole_heart import SHOWN, examination, sample_chambers
+from kwise.phantom.whole_heart import examination, sample_chambers
 
 __all__ = [
     "DISEASES",
     "KINDS",
     "ORDER",
-    "SHOWN",
     "Heart",
     "Sampled",
     "Subject",

@@ -19,13 +19,6 @@ from torch import Tensor
 
 from kwise.phantom.draws import Draws
 
-PHENOTYPES = (
-    "LVEDV_mL", "LVESV_mL", "LVSV_mL", "LVEF_percent", "LVM_g",
-    "RVEDV_mL", "RVESV_mL", "RVSV_mL", "RVEF_percent",
-    "LAV_max_mL", "LAV_min_mL", "LASV_mL", "LAEF_percent",
-    "RAV_max_mL", "RAV_min_mL", "RASV_mL", "RAEF_percent",
-)  # fmt: skip
-COVARIATES = ("age_years", "sex_male", "height_cm", "weight_kg")
 TERRITORIES = {"LAD": 0.45, "RCA": 0.35, "LCx": 0.20}  # coronary artery -> how often it is the narrow one
 MALES = 0.48
 

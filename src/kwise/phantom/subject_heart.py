@@ -13,9 +13,9 @@ from kwise.phantom.contours import HARMONICS, ring
 from kwise.phantom.draw import BASE_RV_ANGLE, draw_chest
 from kwise.phantom.draws import Draws
 from kwise.phantom.physiology import Subject, draw_subject
+from kwise.phenotypes import MYOCARDIUM_G_PER_ML
 from kwise.seeding import generator
 
-MUSCLE_DENSITY = 1.05  # g/mL
 MOST_MOTION = 0.95  # no part of the endocardium may lose more of its squared radius
 # Where each coronary artery feeds the LV: centre of the angle from u, weight at the base and at the apex.
 _FED = {
@@ -129,7 +129,7 @@ def _scaled(shape: Ventricles, subject: Subject, beat: Beat) -> Ventricles:
     wanted = subject.phenotypes
     still, _, outer, crescent = ventricle_integrals(shape)
     endo = shape.endo * (wanted["LVEDV_mL"] * 1000 / still)
-    wall = shape.wall * (wanted["LVM_g"] / MUSCLE_DENSITY * 1000 / outer)
+    wall = shape.wall * (wanted["LVM_g"] / MYOCARDIUM_G_PER_ML * 1000 / outer)
     width = shape.rv_width * (wanted["RVEDV_mL"] * 1000 / crescent)
     sized = replace(shape, endo=endo, wall=wall, rv_width=width)
     narrower = 1 - _kept(subject, "LV") / (1 - beat.shortening)
@@ -152,8 +152,8 @@ def _draw_atria(d: Draws, subject: Subject, beat: Beat, v: Ventricles) -> tuple[
     descent = beat.shortening * (v.base + v.apex)
     made = []
     for name, side, tall, middle, conduit in (
-        ("LA", -1.0, 1.20, d.between(-11.0, -5.0), d.between(0.5, 0.7)),
-        ("RA", 1.0, 1.12, d.between(-6.0, 1.0), d.between(0.45, 0.65)),
+        ("LA", -1.0, 1.20, d.between(-5.0, 1.0), d.between(0.5, 0.7)),
+        ("RA", 1.0, 1.12, d.between(-3.0, 3.0), d.between(0.45, 0.65)),
     ):
         largest = subject.phenotypes[f"{name}V_max_mL"]
         height = 10 * largest ** (1 / 3) * max(d.normal(tall, 0.06), 0.9)  # at ES
@@ -162,7 +162,7 @@ def _draw_atria(d: Draws, subject: Subject, beat: Beat, v: Ventricles) -> tuple[
                 side=side,
                 septum=septum,
                 middle=middle,
-                lean=d.between(-0.22, -0.05),
+                lean=d.between(-0.14, 0.0),
                 aspect=math.exp(d.normal(0.0, 0.06)),
                 roundness=d.between(1.1, 1.9),
                 waist=d.between(0.36, 0.46),
