@@ -26,7 +26,19 @@ from kwise.data.nifti import read_nifti
 from kwise.models import MODELS
 from kwise.recipes.overrides import apply_overrides, check_options
 
-VERBS = ("convert", "demo", "simulate", "predict", "info", "list", "train", "evaluate", "table")
+VERBS = (
+    "calibrate",
+    "convert",
+    "demo",
+    "simulate",
+    "predict",
+    "info",
+    "list",
+    "train",
+    "evaluate",
+    "study",
+    "table",
+)
 
 
 @pytest.fixture(scope="module")

@@ -27,11 +27,12 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "phenotypes",
         "metrics",
         "image_metrics",
+        "uncertainty",
     ),  # 3: physics and pure measures
     ("data", "models"),  # 4: never see each other
     ("tasks",),  # 5
     ("checkpoint", "training", "evaluate", "predict", "report"),  # 6: verbs
-    ("recipes",),  # 7: compositions
+    ("recipes", "study"),  # 7: compositions
     ("cli", "__main__"),  # 8: the command line
     ("__init__",),  # 9: the twenty names a newcomer needs; nobody imports from it but the version
 )
@@ -40,6 +41,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 SIDEWAYS = {
     ("types", "checks"),
     ("coils", "operator"),
+    ("uncertainty", "phenotypes"),
     ("training", "checkpoint"),
     ("evaluate", "checkpoint"),
     ("predict", "checkpoint"),

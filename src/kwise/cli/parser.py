@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from kwise import __version__
+from kwise.cli.studying import add_calibrate, add_study
 from kwise.cli.words import count, nearest, positive, positive_or_none, whole, word_of
 
 Run = Callable[[], None]
@@ -72,6 +73,8 @@ def build() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]
     _train(verb)
     _evaluate(verb)
     _table(verb)
+    add_study(verb)
+    add_calibrate(verb)
     return parser, verbs
 
 

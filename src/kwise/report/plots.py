@@ -16,7 +16,7 @@ FLOORS = ("mean_shape", "mean_shape_true_centre")
 
 def dice_against_r(results: Results, path: Path, order: Sequence[str]) -> None:
     """Mean hard foreground Dice against R for every row; floors dashed, controls dotted."""
-    figure, axes = _figure()
+    figure, axes = new_figure()
     for i, name in enumerate(name for name in order if name in results):
         rates, means = _means(results, name, "dice_foreground")
         style = "--" if name in FLOORS else ":" if "shuffled" in name or "centre_only" in name else "-"
@@ -26,12 +26,12 @@ def dice_against_r(results: Results, path: Path, order: Sequence[str]) -> None:
     axes.set_xlabel("acceleration R")
     axes.set_ylabel("hard foreground Dice")
     figure.legend(fontsize=7, loc="outside right upper")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def learning_curves(logs: Mapping[str, Path], path: Path) -> None:
     """Validation Dice at R = 8 against core-seconds of training, from log.jsonl files by row name."""
-    figure, axes = _figure()
+    figure, axes = new_figure()
     for i, (name, log) in enumerate(logs.items()):
         lines = [json.loads(line) for line in log.read_text().splitlines()]
         points = _curve(lines)
@@ -39,11 +39,14 @@ def learning_curves(logs: Mapping[str, Path], path: Path) -> None:
     axes.set_xlabel("core-seconds of training")
     axes.set_ylabel("validation Dice, R = 8")
     figure.legend(fontsize=7, loc="outside right upper")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def answers(image: np.ndarray, truth: np.ndarray, labels: Mapping[str, np.ndarray], path: Path) -> None:
     """The same frames (f, y, x) with the truth and with the labels of every model drawn on them."""
+    import matplotlib
+
+    matplotlib.use("Agg")
     from matplotlib import pyplot
 
     columns = {"image": None, "truth": truth, **labels}
@@ -58,7 +61,7 @@ def answers(image: np.ndarray, truth: np.ndarray, labels: Mapping[str, np.ndarra
             if row == 0:
                 cell.set_title(name, fontsize=6)
     figure.tight_layout(pad=0.3)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _coloured(labels: np.ndarray) -> np.ndarray:
@@ -93,7 +96,8 @@ def _means(results: Results, name: str, metric: str) -> tuple[list[float], list[
     return rates, [float(np.mean(values[rate])) for rate in rates]
 
 
-def _figure() -> tuple[Any, Any]:
+def new_figure() -> tuple[Any, Any]:
+    """A figure and its axes, drawn without a screen."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -104,7 +108,8 @@ def _figure() -> tuple[Any, Any]:
     return figure, axes
 
 
-def _save(figure: Any, path: Path) -> None:
+def save_figure(figure: Any, path: Path) -> None:
+    """Write a figure and forget it."""
     from matplotlib import pyplot
 
     path.parent.mkdir(parents=True, exist_ok=True)

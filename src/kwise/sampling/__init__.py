@@ -8,12 +8,21 @@ from collections.abc import Callable
 from torch import Generator, Tensor
 
 from kwise.sampling.budget import achieved_acceleration
-from kwise.sampling.files import load_mask
+from kwise.sampling.files import lines_in_words, load_mask, save_mask
 from kwise.sampling.kt import kt_variable_density
 from kwise.sampling.lines import equispaced_lines, gaussian_lines, random_lines, uniform_lines
 from kwise.sampling.planes import gaussian_2d, gaussian_2d_centre, uniform_1d, uniform_1d_centre
 
-__all__ = ["MASKS", "PLANE_MASKS", "achieved_acceleration", "draw_mask", "draw_plane_mask", "load_mask"]
+__all__ = [
+    "MASKS",
+    "PLANE_MASKS",
+    "achieved_acceleration",
+    "draw_mask",
+    "draw_plane_mask",
+    "lines_in_words",
+    "load_mask",
+    "save_mask",
+]
 
 # Whole readout lines: (n_lines, n_frames, R, generator) -> (t, ky).
 MASKS: dict[str, Callable[[int, int, float, Generator], Tensor]] = {
