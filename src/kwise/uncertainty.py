@@ -173,8 +173,8 @@ def intervals(evidence: Tensor, pixel_mm2: float, acceleration: float, calibrati
 
 
 def expected_error(lv: Tensor, doubt: Tensor, acceleration: float, calibration: Calibration) -> float:
-    """Mean over ED area, ES area and EF of the error to expect, each relative to the mean heart's; (z, t) in
-    mm^2.
+    """The largest, of ED area, ES area and EF, of the errors to expect, each relative to the mean heart's;
+    (z, t) in mm^2.
 
     Infinite where no LV pool was found.
     """
@@ -192,7 +192,7 @@ def expected_error(lv: Tensor, doubt: Tensor, acceleration: float, calibration: 
         / calibration.spread[k]
         for k, d in doubts.items()
     ]
-    return sum(relative) / len(relative)
+    return max(relative)
 
 
 def _flagged(found: Intervals, calibration: Calibration) -> Intervals:
@@ -202,9 +202,8 @@ def _flagged(found: Intervals, calibration: Calibration) -> Intervals:
         flags.append("No LV pool was found: nothing can be said about areas and ejection fraction.")
     elif found.expected >= calibration.threshold:
         flags.append(
-            "This acquisition carries too little to answer: the errors of LV area and EF to expect are as "
-            "large as if "
-            "the mean heart had been reported."
+            "This acquisition carries too little to answer: LV area or EF is, more likely than not, no nearer "
+            "to the truth than that of the mean heart."
         )
     if found.strangeness > 1:
         flags.append(
@@ -221,8 +220,10 @@ def write_calibration(folder: Path, calibration: Calibration) -> Path:
     return folder / CALIBRATION
 
 
-def read_calibration(folder: Path) -> Calibration | None:
-    """The calibration beside a checkpoint, None where there is none; ValueError for a broken file."""
+def read_calibration(folder: Path, weights: str) -> Calibration | None:
+    """The calibration beside a checkpoint, None where there is none, or one of other `weights`; ValueError
+    for a broken file.
+    """
     file = folder / CALIBRATION
     if not file.is_file():
         return None
@@ -239,7 +240,7 @@ def read_calibration(folder: Path) -> Calibration | None:
     except (ValueError, KeyError, TypeError, AttributeError, AssertionError) as error:
         why = " ".join(str(error).split()) or "another layout"
         raise ValueError(f"{doing}: got {why}; wanted a file that kwise calibrate wrote") from None
-    return found
+    return found if found.notes.get("weights") == weights else None
 
 
 def _tuples(told: dict[str, Any]) -> dict[str, Any]:

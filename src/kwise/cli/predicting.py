@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 
 from kwise.predict import Answer, predict_file
+from kwise.predict.bounds import bound_lines
 
 
 def run_predict(file: Path, folder: Path, checkpoint: Path | None) -> None:
@@ -28,4 +29,4 @@ def summary(found: Answer) -> list[str]:
     if found.dice:
         scores = ", ".join(f"{name} {value:.3f}" for name, value in found.dice.items())
         lines.append(f"Dice against the truth in the file: {scores}")
-    return lines
+    return lines + bound_lines(found)

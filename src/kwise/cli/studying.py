@@ -42,6 +42,7 @@ def _whom(add: Callable[..., object]) -> None:
     add("--acceleration", type=_rate, nargs="+", metavar="R", help="default: 2 4 8 16 32 64")
     masks = "names (kwise list masks), or files of ky x t, which have their own R; default: three families"
     add("--mask", nargs="+", metavar="MASK", help=masks)
+    add("--control", metavar="NAME", help="shuffled_kspace or centre_only: answers without the evidence")
     add("--snr", type=positive, metavar="SNR", help="of every case; default: drawn per case, 15 to 60")
 
 
@@ -76,6 +77,7 @@ def add_calibrate(verb: Verb) -> None:
         "checkpoint", type=Path, metavar="CHECKPOINT", help="a checkpoint folder; the file is written into it"
     )
     add("--n", type=count, default=200, metavar="N", help="validation hearts, 20 at least; default: 200")
+    add("--mask", nargs="+", metavar="MASK", help="families to cover (kwise list masks); default: five")
     add(
         "--level",
         type=positive,
@@ -105,6 +107,7 @@ def run_study_verb(options: argparse.Namespace) -> None:
             tuple(options.acceleration or ACCELERATIONS),
             tuple(options.mask or FAMILIES),
             options.snr,
+            options.control,
         )
     )
     folder = options.output
@@ -125,12 +128,13 @@ def run_study_verb(options: argparse.Namespace) -> None:
 
 def run_calibrate_verb(options: argparse.Namespace) -> None:
     """Calibrate a checkpoint and say what came of it."""
-    from kwise.study.calibrate import calibrate
+    from kwise.study.calibrate import FAMILIES, calibrate
     from kwise.study.plan import find_checkpoint
 
     if not 0 < options.level < 1:
         raise ValueError(f"calibrating: got level {options.level}; wanted a share below 1, e.g. 0.9")
-    print(f"wrote {calibrate(find_checkpoint(options.checkpoint), options.n, level=options.level)}")
+    families = tuple(options.mask or FAMILIES)
+    print(f"wrote {calibrate(find_checkpoint(options.checkpoint), options.n, families, options.level)}")
 
 
 def _tell(wish: "Judgement", total: int, done: list[int], cell: "Cell", rows: list, seconds: float) -> None:

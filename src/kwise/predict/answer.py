@@ -12,7 +12,9 @@ from kwise.checkpoint import Loaded
 from kwise.metrics import dice
 from kwise.operator import resize_kspace
 from kwise.phenotypes import STRUCTURES, Phenotype, area_ejection_fraction, cavity_areas, ed_es
+from kwise.predict.bounds import Watch
 from kwise.types import CLASS_NAMES, IGNORE, Measurement, Query, Scan
+from kwise.uncertainty import Intervals
 
 PIXELS_AT_ONCE = 2**19  # of all slices, asked of a model in one go: bounds the memory of long or fine cines
 
@@ -25,7 +27,8 @@ class Answer:
     magnitude of a reconstruction on the same grid. `areas` name -> (t,) mm^2 summed over slices, names as in
     CLASS_NAMES; `ed`, `es` frames of the largest and smallest LV pool; `ejection_fraction` in percent, of
     areas; `dice` name -> hard Dice where the scan knows the truth; `phenotypes` numbers about the case, with
-    units and intervals; `cautions` what a reader has to know, in sentences.
+    units and intervals; `cautions` what a reader has to know, in sentences; `intervals` bounds of the LV's
+    areas and EF where the checkpoint was calibrated.
     """
 
     scan: Scan
@@ -39,6 +42,7 @@ class Answer:
     image: Tensor | None = None
     phenotypes: tuple[Phenotype, ...] = ()
     cautions: tuple[str, ...] = ()
+    intervals: Intervals | None = None
 
 
 def measurement_of(scan: Scan, matrix: tuple[int, int] | None = None) -> Measurement:
@@ -77,11 +81,14 @@ def matrix_of(preprocessing: Mapping[str, Any]) -> tuple[int, int] | None:
 
 
 @torch.inference_mode()
-def segment(model: nn.Module, measurement: Measurement, resolution: tuple[int, int]) -> tuple[Tensor, int]:
+def segment(
+    model: nn.Module, measurement: Measurement, resolution: tuple[int, int], watch: Watch | None = None
+) -> tuple[Tensor, int]:
     """Labels (z, t, y, x) int64 of a measurement of one case on a grid of `resolution`, and the number of
     classes.
 
-    A few frames at a time are asked of the model, which sees all of the measurement every time.
+    A few frames at a time are asked of the model, which sees all of the measurement every time; `watch`
+    is shown the logits.
     """
     at_once = max(1, PIXELS_AT_ONCE // (measurement.n_slices * resolution[0] * resolution[1]))
     labels, n_classes = [], 0
@@ -91,6 +98,8 @@ def segment(model: nn.Module, measurement: Measurement, resolution: tuple[int, i
             raise ValueError(
                 f"segmenting: got no logits from {type(model).__name__}; wanted a segmentation model"
             )
+        if watch is not None:
+            watch.see(prediction.logits[0])
         labels.append(prediction.labels()[0])
         n_classes = prediction.logits.shape[1]
     return torch.cat(labels, dim=1), n_classes
@@ -101,19 +110,23 @@ def answer(scan: Scan, loaded: Loaded, change: Callable[[Measurement], Measureme
     measurement = measurement_of(scan, matrix_of(loaded.preprocessing))
     if change is not None:
         measurement = change(measurement)
-    labels, n_classes = segment(loaded.model, measurement, (scan.shape[-2], scan.shape[-1]))
+    watch = Watch(loaded.calibration)
+    watch.start(measurement, scan.spacing_mm[1:])
+    labels, n_classes = segment(loaded.model, measurement, (scan.shape[-2], scan.shape[-1]), watch)
     areas = named_areas(labels, scan, n_classes)
     sizes = {"LV": areas[CLASS_NAMES[STRUCTURES["LV"]]]}
     ed, es = ed_es(sizes)
-    return Answer(
-        scan,
-        labels,
-        n_classes,
-        areas,
-        ed,
-        es,
-        area_ejection_fraction(sizes),
-        dice_of(scan, labels, n_classes),
+    return watch.bound(
+        Answer(
+            scan,
+            labels,
+            n_classes,
+            areas,
+            ed,
+            es,
+            area_ejection_fraction(sizes),
+            dice_of(scan, labels, n_classes),
+        )
     )
 
 

@@ -9,6 +9,7 @@ from kwise.checkpoint import Loaded
 from kwise.fourier import ifft2c
 from kwise.phenotypes import STRUCTURES
 from kwise.predict.answer import Answer, acceleration_of, matrix_of, measurement_of, named_areas
+from kwise.predict.bounds import bands, bound_facts
 from kwise.report.page import Page
 from kwise.types import CLASS_NAMES, Measurement, Scan
 
@@ -40,6 +41,7 @@ def page_of(found: Answer, loaded: Loaded, weights: str, file: str, reference: T
         truth=scan.labels.numpy() if found.dice and scan.labels is not None else None,
         true_areas=true_areas,
         reference=None if reference is None else reference.numpy(),
+        bands=bands(found),
         tiles=_tiles(found, measurement),
         facts=_facts(found, measurement, loaded, weights, file),
         cautions=_cautions(found, loaded),
@@ -94,6 +96,7 @@ def _facts(
     lines = measurement.mask.any(dim=-1)[0].sum(dim=-1)
     facts = {
         **_cycle(found),
+        **bound_facts(found),
         **{f"Dice, {name}": f"{value:.3f}" for name, value in found.dice.items()},
         "acceleration achieved": f"{acceleration_of(measurement):.2f} ({_between(lines)} of {y} lines)",
         "grid": f"{y} x {x} pixels, {t} frames, {z} slice(s), {measurement.kspace.shape[1]} coil(s)",

@@ -1,6 +1,5 @@
 """K-space file -> files that hold the answer, each of them whole or not there."""
 
-import hashlib
 import os
 import shutil
 from contextlib import suppress
@@ -9,7 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from kwise.checkpoint import Loaded, load_checkpoint
+from kwise.checkpoint import Loaded, fingerprint, load_checkpoint
 from kwise.data.raw import open_any, with_kspace
 from kwise.models import MODELS
 from kwise.predict.answer import Answer
@@ -54,11 +53,6 @@ def check_folder(folder: Path | str) -> None:
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"writing answers to {folder}: got a file of that name; wanted a folder, new or not")
-
-
-def fingerprint(checkpoint: Path) -> str:
-    """The first 12 hexadecimal digits of the SHA-256 of a checkpoint's weights: which weights these were."""
-    return hashlib.sha256((checkpoint / WEIGHTS).read_bytes()).hexdigest()[:12]
 
 
 def write_answer(

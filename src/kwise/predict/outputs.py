@@ -9,6 +9,7 @@ from torch import Tensor
 from kwise.checkpoint import Loaded
 from kwise.data.answers import write_areas, write_image, write_segmentation
 from kwise.predict.answer import Answer
+from kwise.predict.bounds import bound_columns
 from kwise.predict.facts import page_of
 from kwise.report.page import write_page
 
@@ -52,6 +53,7 @@ def write_csv(folder: Path, told: Delivery) -> None:
     found = told.answer
     if found.areas and found.ed is not None and found.es is not None:
         columns = {f"{name.replace(' ', '_')}_mm2": area.tolist() for name, area in found.areas.items()}
+        columns |= bound_columns(found)
         ef, frame_ms = found.ejection_fraction, found.scan.frame_ms
         write_areas(folder / "areas.csv", columns, found.ed, found.es, ef, frame_ms)
 

@@ -44,27 +44,22 @@ def learning_curves(logs: Mapping[str, Path], path: Path) -> None:
 
 def answers(image: np.ndarray, truth: np.ndarray, labels: Mapping[str, np.ndarray], path: Path) -> None:
     """The same frames (f, y, x) with the truth and with the labels of every model drawn on them."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     columns = {"image": None, "truth": truth, **labels}
     size = (1.5 * len(columns), 1.6 * len(image))
-    figure, grid = pyplot.subplots(len(image), len(columns), figsize=size, squeeze=False)
+    figure, axes = new_figure(len(image), len(columns), size)
+    grid = np.reshape(axes, (len(image), len(columns)))
     for row, frame in enumerate(image):
         for cell, (name, drawn) in zip(grid[row], columns.items()):
             cell.imshow(frame, cmap="gray", vmin=0, vmax=np.quantile(image, 0.995))
             if drawn is not None:
-                cell.imshow(_coloured(drawn[row]))
+                cell.imshow(coloured(drawn[row]))
             cell.set_axis_off()
             if row == 0:
                 cell.set_title(name, fontsize=6)
-    figure.tight_layout(pad=0.3)
     save_figure(figure, path)
 
 
-def _coloured(labels: np.ndarray) -> np.ndarray:
+def coloured(labels: np.ndarray) -> np.ndarray:
     """(y, x, 4) RGBA of LV pool, myocardium and RV pool; the rest is transparent."""
     colours = [(0, 0, 0, 0), (0.90, 0.33, 0.24, 0.6), (0.16, 0.65, 0.52, 0.6), (0.29, 0.56, 0.91, 0.6)]
     return np.array(colours)[np.clip(labels, 0, 3)]
@@ -96,15 +91,16 @@ def _means(results: Results, name: str, metric: str) -> tuple[list[float], list[
     return rates, [float(np.mean(values[rate])) for rate in rates]
 
 
-def new_figure() -> tuple[Any, Any]:
-    """A figure and its axes, drawn without a screen."""
+def new_figure(rows: int = 1, columns: int = 1, size: tuple[float, float] = (7.2, 4.0)) -> tuple[Any, Any]:
+    """A figure and its axes (one, or an array of rows x columns), drawn without a screen."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(7.2, 4.0), layout="constrained")
-    axes.grid(alpha=0.3)
+    figure, axes = pyplot.subplots(rows, columns, figsize=size, layout="constrained")
+    if rows * columns == 1:
+        axes.grid(alpha=0.3)
     return figure, axes
 
 

@@ -2,14 +2,14 @@
 tolerance allows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from kwise.report.endpoints import ENDPOINTS
-from kwise.report.plots import COLOURS, new_figure, save_figure
+from kwise.report.plots import COLOURS, coloured, new_figure, save_figure
 from kwise.report.study import Line
 
 STYLES = ("-", "--", ":", "-.")
@@ -72,3 +72,22 @@ def _frame(axes: Any, lines: Sequence[Line], mean_heart: float, statistic: str) 
         return
     tops = [p.high for line in lines for p in line.points if np.isfinite(p.high)]
     axes.set_ylim(0, 1.08 * max([*tops, lines[0].tolerance, mean_heart if np.isfinite(mean_heart) else 0]))
+
+
+def real_heart_figure(
+    images: Mapping[str, np.ndarray], labels: np.ndarray, truth: np.ndarray, words: str, path: Path
+) -> None:
+    """Images (y, x) side by side, the last panel the first image with `labels` (y, x) tinted and `truth`
+    outlined.
+    """
+    figure, grid = new_figure(1, len(images) + 1, (2.6 * (len(images) + 1), 2.9))
+    shown = [*images.items(), (words, next(iter(images.values())))]
+    for axes, (title, image) in zip(grid.flat, shown):
+        axes.imshow(image, cmap="gray", vmin=0, vmax=np.quantile(image, 0.995))
+        axes.set_title(title, fontsize=7)
+        axes.set_axis_off()
+    last = grid.flat[len(images)]
+    last.imshow(coloured(labels))
+    last.contour(truth == 1, [0.5], colors="white", linewidths=1.0)
+    grid.flat[0].contour(truth == 1, [0.5], colors="white", linewidths=1.0)
+    save_figure(figure, path)

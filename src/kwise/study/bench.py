@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from kwise.checkpoint import Loaded, load_checkpoint
 from kwise.data.loader import Acquisition, draw_scan_mask, measure, simulate
 from kwise.models import MODELS
+from kwise.models.controls import CONTROLS
 from kwise.predict.answer import matrix_of
 from kwise.sampling import MASKS, achieved_acceleration, load_mask
 from kwise.study.cohort import Cohort
@@ -45,6 +46,7 @@ class Bench:
     loaded: Loaded
     cohort: Cohort
     snr: float | None = None
+    control: str | None = None  # of CONTROLS: changes what the model sees
     own_truth: bool = False  # the model's own answer to all of k-space stands for the truth
     scans: dict[str, Scan] = field(default_factory=dict)
 
@@ -72,15 +74,37 @@ class Bench:
         for group in _alike([self.scan(case) for case in self.cohort.cases]):
             masks = [scan_mask(scan, mask, acceleration) for scan in group]
             seen = [measure(scan, lines, self.acquisition.matrix) for scan, lines in zip(group, masks)]
-            logits = logits_of(self.loaded.model, Measurement.stack(seen), group[0].shape[-2:])
-            for scan, lines, one, found in zip(group, masks, seen, logits):
+            together = Measurement.stack(seen)
+            if self.control is not None:
+                together = CONTROLS[self.control](together)
+            logits = logits_of(self.loaded.model, together, group[0].shape[-2:])
+            for i, (scan, lines) in enumerate(zip(group, masks)):
                 assert scan.labels is not None
-                yield Answered(scan.case, scan, found, scan.labels, one, achieved_acceleration(lines))
+                one = case_of(together, i)
+                yield Answered(scan.case, scan, logits[i], scan.labels, one, achieved_acceleration(lines))
 
 
-def open_bench(checkpoint: Path, cohort: Cohort, snr: float | None = None) -> Bench:
+def open_bench(
+    checkpoint: Path, cohort: Cohort, snr: float | None = None, control: str | None = None
+) -> Bench:
     """A bench with the model of a checkpoint."""
-    return Bench(load_checkpoint(checkpoint, MODELS), cohort, snr)
+    return Bench(load_checkpoint(checkpoint, MODELS), cohort, snr, control)
+
+
+def case_of(measurement: Measurement, i: int) -> Measurement:
+    """One case of a batch, as a batch of one."""
+
+    def only(x: Tensor | None) -> Tensor | None:
+        return None if x is None else x[i : i + 1]
+
+    return replace(
+        measurement,
+        kspace=measurement.kspace[i : i + 1],
+        mask=measurement.mask[i : i + 1],
+        coil_maps=only(measurement.coil_maps),
+        trajectory=only(measurement.trajectory),
+        spacing_mm=only(measurement.spacing_mm),
+    )
 
 
 def scan_mask(scan: Scan, mask: str, acceleration: float | None) -> Tensor:

@@ -15,10 +15,11 @@ import numpy as np
 from torch import Tensor
 
 from kwise import __version__
+from kwise.checkpoint import fingerprint
 from kwise.data import DATASETS
 from kwise.models.controls import centre_only
 from kwise.phenotypes import area_ejection_fraction, cavity_areas
-from kwise.predict import fingerprint
+from kwise.sampling import MASKS
 from kwise.study.bench import Answered, Bench, logits_of, open_bench
 from kwise.study.cohort import Cohort
 from kwise.study.intervals import evidence_of, relative_error, seen_acceleration, soft_error
@@ -61,6 +62,10 @@ def calibrate(
     """
     if n < 20:
         raise ValueError(f"calibrating {checkpoint}: got n = {n}; wanted 20 hearts at least")
+    if unknown := [name for name in families if name not in MASKS]:
+        raise ValueError(
+            f"calibrating {checkpoint}: got masks {unknown}; wanted names among {', '.join(MASKS)}"
+        )
     names = DATASETS["heart"].cases(None, "val", FIRST + n)[FIRST:]
     cuts = (max(4, n // 10), max(10, 4 * n // 10))  # temperature | variance model | quantiles and threshold
     groups = [names[: cuts[0]], names[cuts[0] : cuts[1]], names[cuts[1] :]]
@@ -223,7 +228,9 @@ def _distance(s: Sample, draft: Calibration) -> float:
 
 
 def _threshold(samples: Sequence[Sample], draft: Calibration) -> tuple[float, dict[str, float]]:
-    """The expected error that best tells answers no better than the mean heart from others (Youden, 1950)."""
+    """The expected error from which on answers are, more often than not, no better than the mean heart:
+    fewest wrong verdicts.
+    """
     expected = np.array([expected_error(s.said[None], s.doubt[None], s.acceleration, draft) for s in samples])
     truths = [
         {"ed": float(s.true.max()), "es": float(s.true.min()), "ef": area_ejection_fraction({"LV": s.true})}
@@ -235,7 +242,7 @@ def _threshold(samples: Sequence[Sample], draft: Calibration) -> tuple[float, di
     if not useless.any() or useless.all():
         return 1.0, {"false_alarms": math.nan, "misses": math.nan}
     tried = np.unique(expected[np.isfinite(expected)])
-    gains = [(expected[useless] >= t).mean() - (expected[~useless] >= t).mean() for t in tried]
-    best = float(tried[int(np.argmax(gains))])
+    wrong = [(expected[useless] < t).sum() + (expected[~useless] >= t).sum() for t in tried]
+    best = float(tried[int(np.argmin(wrong))])
     false, missed = float((expected[~useless] >= best).mean()), float((expected[useless] < best).mean())
     return best, {"false_alarms": round(false, 4), "misses": round(missed, 4)}

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from kwise import __version__
 from kwise.atomic import write_atomically
+from kwise.checkpoint import fingerprint
 from kwise.evaluate import write_scores
-from kwise.predict import fingerprint
 from kwise.report.coverage import coverage_rows
 from kwise.report.study import Line, mean_heart_error, study_lines, summary_rows
 from kwise.report.study_figures import endpoint_figure
@@ -85,6 +85,8 @@ def _facts(plan: Plan, about: str, wish: Judgement) -> dict[str, str]:
 
 def _cautions(rows: Sequence[Row], left_out: Sequence[str], plan: Plan) -> list[str]:
     sentences = []
+    if plan.control is not None:
+        sentences.append(f"Control {plan.control}: the model did not see the evidence it was asked about.")
     if plan.dataset == "heart":
         sentences.append(
             "These hearts are synthetic: the limits compare masks and models, and say little of patients."

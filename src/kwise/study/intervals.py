@@ -8,22 +8,18 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from kwise.checkpoint import fingerprint
 from kwise.phenotypes import area_ejection_fraction, cavity_areas, ed_es
+from kwise.predict.bounds import seen_acceleration
 from kwise.study.bench import Answered
 from kwise.study.scores import Row
-from kwise.types import Measurement
 from kwise.uncertainty import Calibration, at_rate, frame_evidence, intervals, read_calibration
 
 
 @lru_cache(maxsize=8)
 def load_calibration(checkpoint: Path) -> Calibration | None:
     """The calibration beside a checkpoint; None where it was never calibrated."""
-    return read_calibration(checkpoint)
-
-
-def seen_acceleration(measurement: Measurement) -> float:
-    """R of what entered a model: positions of the image grid over acquired samples, all slices and frames."""
-    return math.prod(measurement.shape) / int(measurement.mask.sum())
+    return read_calibration(checkpoint, fingerprint(checkpoint))
 
 
 def evidence_of(found: Answered, calibration: Calibration | None) -> Tensor:
@@ -38,7 +34,7 @@ def interval_columns(found: Answered, calibration: Calibration) -> Row:
     the flag.
 
     `*_inside` is 1 where the truth lies between the bounds, 0 where not, NaN where nobody knows the truth.
-    `error_of_mean_heart` is the mean error of the three relative to who reports the mean heart: the flag is
+    `error_of_mean_heart` is the largest error of the three relative to the mean heart's: the flag is
     right where it is 1 or more.
     """
     spacing = found.scan.spacing_mm
@@ -71,8 +67,8 @@ def interval_columns(found: Answered, calibration: Calibration) -> Row:
 def relative_error(
     said: Tensor, truths: Mapping[str, float], spread: Mapping[str, float], n_slices: int
 ) -> float:
-    """Mean |said - true| of ED area, ES area and area EF, each over the error of the mean heart; inf without
-    an LV.
+    """The largest of |said - true| of ED area, ES area and area EF, each over the mean heart's error; inf
+    without an LV.
     """
     if float(said.max()) <= 0:
         return math.inf
@@ -83,7 +79,7 @@ def relative_error(
         for k in ours
         if math.isfinite(truths.get(k, math.nan))
     ]
-    return sum(parts) / len(parts) if parts else math.nan
+    return max(parts) if parts else math.nan
 
 
 def soft_error(logits: Tensor, truth: Tensor, temperature: float) -> float:

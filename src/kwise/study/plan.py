@@ -5,12 +5,12 @@ disk.
 import difflib
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kwise.checkpoint import CONFIG
+from kwise.checkpoint import CONFIG, fingerprint
 from kwise.data import DATASETS
-from kwise.predict import fingerprint
+from kwise.models.controls import CONTROLS
 from kwise.predict.files import SHIPPED, WEIGHTS
 from kwise.sampling import MASKS
 from kwise.uncertainty import CALIBRATION
@@ -26,7 +26,8 @@ class Plan:
     val elsewhere.
 
     `masks` are names of MASKS or files that `load_mask` reads, which have their own R. `snr` None: drawn per
-    case as in training (15 to 60).
+    case as in training (15 to 60). `control` is a word of CONTROLS: what the answers would be without the
+    evidence.
     """
 
     checkpoints: tuple[Path, ...]
@@ -37,6 +38,7 @@ class Plan:
     accelerations: tuple[float, ...] = ACCELERATIONS
     masks: tuple[str, ...] = FAMILIES
     snr: float | None = None
+    control: str | None = None
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -100,7 +102,7 @@ class Cell:
         calibration = self.checkpoint / CALIBRATION
         model = fingerprint(self.checkpoint), _digest(self.checkpoint / CONFIG)
         bounds = _digest(calibration) if calibration.is_file() else ""
-        cohort = plan.dataset, plan.root, plan.split, plan.n, plan.snr
+        cohort = plan.dataset, plan.root, plan.split, plan.n, plan.snr, plan.control
         words = (SCORES_VERSION, *model, bounds, *cohort, mask, self.acceleration)
         key = hashlib.sha256("\x1f".join(map(str, words)).encode()).hexdigest()[:10]
         rate = "file" if self.acceleration is None else f"R{self.acceleration:g}"
@@ -119,10 +121,12 @@ def check_plan(plan: Plan) -> Plan:
         )
     if min(plan.accelerations, default=0) < 1:
         raise ValueError(f"planning a study: got R = {plan.accelerations}; wanted numbers from 1")
+    if plan.control is not None and plan.control not in CONTROLS:
+        raise ValueError(
+            f"choosing a control: got {plan.control!r}; wanted {_nearest(plan.control, CONTROLS)}"
+        )
     folders = tuple(find_checkpoint(folder) for folder in plan.checkpoints)
-    return Plan(
-        folders, plan.dataset, plan.root, plan.split, plan.n, plan.accelerations, plan.masks, plan.snr
-    )
+    return replace(plan, checkpoints=folders)
 
 
 def find_checkpoint(folder: Path) -> Path:

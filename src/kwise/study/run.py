@@ -73,7 +73,9 @@ def run_cell(plan: Plan, cell: Cell, folder: Path) -> float:
 @lru_cache(maxsize=1)
 def bench_of(plan: Plan, checkpoint: Path) -> Bench:
     """The bench of one checkpoint of a plan; the last one is kept, its scans simulated once."""
-    return open_bench(checkpoint, open_cohort(plan.dataset, plan.root, plan.split, plan.n), plan.snr)
+    return open_bench(
+        checkpoint, open_cohort(plan.dataset, plan.root, plan.split, plan.n), plan.snr, plan.control
+    )
 
 
 def _rows(bench: Bench, cell: Cell) -> Iterator[Row]:
