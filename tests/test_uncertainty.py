@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from kwise.predict.bounds import Watch, bound_columns, bound_lines
+from kwise.predict.answer import with_intervals
+from kwise.predict.bounds import Watch, bound_columns, bound_facts, bound_lines
 from kwise.study.calibrate import BLANK, Sample, _quantiles, _threshold, _usual, _variance_model, spread_of
 from kwise.types import Measurement
 from kwise.uncertainty import (
@@ -47,7 +48,7 @@ def synthetic(n: int, seed: int) -> list[Sample]:
 
 @pytest.fixture(scope="module")
 def calibration() -> Calibration:
-    fit, held = synthetic(30, 0), synthetic(60, 1)
+    fit, held = synthetic(30, 0), synthetic(60, 6)
     centre, covariance = _usual(fit)
     draft = replace(BLANK, spread=spread_of(fit), centre=centre, covariance=covariance, limit=5.0)
     draft = replace(draft, targets={name: _variance_model(name, fit) for name in TARGETS})
@@ -61,7 +62,7 @@ def evidence_of(sample: Sample) -> Tensor:
 
 
 def test_coverage_on_fresh_hearts_at_every_rate(calibration: Calibration) -> None:
-    fresh, everywhere = synthetic(50, 2), []
+    fresh, everywhere = synthetic(50, 7), []
     for rate in BLANK.accelerations:
         inside = []
         for s in (s for s in fresh if s.acceleration == rate):
@@ -188,7 +189,27 @@ def test_an_answer_without_calibration_says_nothing_new() -> None:
     from kwise.types import Scan
 
     plain = Answer(Scan("x", image=torch.ones(1, 1, 2, 2)))
-    assert Watch(None).bound(plain) is plain and bound_columns(plain) == {} and bound_lines(plain) == []
+    assert with_intervals(plain, None) is plain
+    assert bound_columns(None) == {} and bound_lines(None) == []
+
+
+def test_bounds_reach_phenotypes_columns_and_words(calibration: Calibration) -> None:
+    from kwise.phenotypes import Phenotype
+    from kwise.predict import Answer
+    from kwise.types import Scan
+
+    told = intervals(evidence_of(synthetic(1, 9)[0]), 1.0, 8.0, calibration)
+    plain = Answer(
+        Scan("x", image=torch.ones(1, 1, 2, 2)),
+        phenotypes=(Phenotype("LV_area_EF_percent", 50.0, "%"), Phenotype("LVM_g", 90.0, "g")),
+    )
+    found = with_intervals(plain, told)
+    assert (found.phenotypes[0].low, found.phenotypes[0].high) == told.ef
+    assert math.isnan(found.phenotypes[1].low) and found.cautions == told.flags
+    columns = bound_columns(told)
+    assert len(columns["LV_pool_low_mm2"]) == 6 and columns["LV_area_EF_low_percent"] == [told.ef[0]] * 6
+    assert "90 % intervals: area EF" in bound_lines(told)[0]
+    assert any("90 % interval" in key for key in bound_facts(told))
 
 
 def test_variance_model_finds_the_law_of_the_errors() -> None:

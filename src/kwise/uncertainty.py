@@ -157,7 +157,7 @@ def intervals(evidence: Tensor, pixel_mm2: float, acceleration: float, calibrati
     band = [bounds("frame", float(curve[t]), doubt[:, t].tolist()) for t in range(len(curve))]
     fraction, of_ef = ejection_fraction(float(curve[ed]), float(curve[es])), math.nan
     sums = float(doubt[:, ed].sum()), float(doubt[:, es].sum())
-    if curve[ed] > 0:
+    if curve[ed] > 0 and len(curve) > 1:
         of_ef = ef_doubt(float(curve[ed]), float(curve[es]), *sums)
     found = Intervals(
         calibration.level,
@@ -202,8 +202,8 @@ def _flagged(found: Intervals, calibration: Calibration) -> Intervals:
         flags.append("No LV pool was found: nothing can be said about areas and ejection fraction.")
     elif found.expected >= calibration.threshold:
         flags.append(
-            "This acquisition carries too little to answer: LV area or EF is, more likely than not, no nearer "
-            "to the truth than that of the mean heart."
+            "This acquisition carries too little to answer: more likely than not LV area or EF is no "
+            "nearer to the truth than that of the mean heart."
         )
     if found.strangeness > 1:
         flags.append(

@@ -29,4 +29,4 @@ def summary(found: Answer) -> list[str]:
     if found.dice:
         scores = ", ".join(f"{name} {value:.3f}" for name, value in found.dice.items())
         lines.append(f"Dice against the truth in the file: {scores}")
-    return lines + bound_lines(found)
+    return lines + bound_lines(found.intervals)

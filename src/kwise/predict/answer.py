@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from kwise.checkpoint import Loaded
 from kwise.metrics import dice
 from kwise.operator import resize_kspace
 from kwise.phenotypes import STRUCTURES, Phenotype, area_ejection_fraction, cavity_areas, ed_es
-from kwise.predict.bounds import Watch
+from kwise.predict.bounds import Watch, bounded
 from kwise.types import CLASS_NAMES, IGNORE, Measurement, Query, Scan
 from kwise.uncertainty import Intervals
 
@@ -116,7 +116,7 @@ def answer(scan: Scan, loaded: Loaded, change: Callable[[Measurement], Measureme
     areas = named_areas(labels, scan, n_classes)
     sizes = {"LV": areas[CLASS_NAMES[STRUCTURES["LV"]]]}
     ed, es = ed_es(sizes)
-    return watch.bound(
+    return with_intervals(
         Answer(
             scan,
             labels,
@@ -126,8 +126,17 @@ def answer(scan: Scan, loaded: Loaded, change: Callable[[Measurement], Measureme
             es,
             area_ejection_fraction(sizes),
             dice_of(scan, labels, n_classes),
-        )
+        ),
+        watch.intervals(),
     )
+
+
+def with_intervals(found: Answer, told: Intervals | None) -> Answer:
+    """The answer with its intervals, its phenotypes bounded, and the flags among its cautions."""
+    if told is None:
+        return found
+    phenotypes = bounded(found.phenotypes, told)
+    return replace(found, intervals=told, phenotypes=phenotypes, cautions=(*found.cautions, *told.flags))
 
 
 def named_areas(labels: Tensor, scan: Scan, n_classes: int) -> dict[str, Tensor]:

@@ -5,7 +5,6 @@ believe them.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -13,9 +12,6 @@ from torch import Tensor
 from kwise.phenotypes import Phenotype
 from kwise.types import CLASS_NAMES, Measurement
 from kwise.uncertainty import LV, Calibration, Intervals, at_rate, frame_evidence, intervals
-
-if TYPE_CHECKING:
-    from kwise.predict.answer import Answer
 
 
 class Watch:
@@ -49,14 +45,11 @@ class Watch:
             return None
         return intervals(torch.cat(self.parts, dim=2), self.pixel_mm2, self.rate, self.calibration)
 
-    def bound(self, found: "Answer") -> "Answer":
-        """The answer with its intervals, its phenotypes bounded, and the flags among its cautions."""
-        told = self.intervals()
-        if told is None:
-            return found
-        spans = {"LV_ED_area_mm2": told.ed, "LV_ES_area_mm2": told.es, "LV_area_EF_percent": told.ef}
-        phenotypes = tuple(_bounded(p, spans.get(p.name)) for p in found.phenotypes)
-        return replace(found, intervals=told, phenotypes=phenotypes, cautions=(*found.cautions, *told.flags))
+
+def bounded(phenotypes: Sequence[Phenotype], told: Intervals) -> tuple[Phenotype, ...]:
+    """Phenotypes with the bounds of those that have any."""
+    spans = {"LV_ED_area_mm2": told.ed, "LV_ES_area_mm2": told.es, "LV_area_EF_percent": told.ef}
+    return tuple(_bounded(p, spans.get(p.name)) for p in phenotypes)
 
 
 def _bounded(p: Phenotype, span: tuple[float, float] | None) -> Phenotype:
@@ -68,46 +61,44 @@ def seen_acceleration(measurement: Measurement) -> float:
     return math.prod(measurement.shape) / int(measurement.mask.sum())
 
 
-def bound_columns(found: "Answer") -> dict[str, list[float]]:
+def bound_columns(told: Intervals | None) -> dict[str, list[float]]:
     """Columns of areas.csv: bounds of the LV pool in each frame, and of the area EF in every row."""
-    if found.intervals is None:
+    if told is None:
         return {}
     name = CLASS_NAMES[LV].replace(" ", "_")
-    low, high = (bound.tolist() for bound in found.intervals.curve)
-    ef_low, ef_high = ([bound] * len(low) for bound in found.intervals.ef)
+    low, high = (bound.tolist() for bound in told.curve)
+    ef_low, ef_high = ([bound] * len(low) for bound in told.ef)
     ends = {f"{name}_low_mm2": low, f"{name}_high_mm2": high}
     return ends | {"LV_area_EF_low_percent": ef_low, "LV_area_EF_high_percent": ef_high}
 
 
-def bands(found: "Answer") -> Mapping[str, tuple[list[float], list[float]]]:
+def bands(told: Intervals | None) -> Mapping[str, tuple[list[float], list[float]]]:
     """Of the curves of the report page: class name -> lower and upper bound per frame."""
-    if found.intervals is None:
+    if told is None:
         return {}
-    low, high = found.intervals.curve
+    low, high = told.curve
     return {CLASS_NAMES[LV]: (low.tolist(), high.tolist())}
 
 
-def bound_facts(found: "Answer") -> dict[str, str]:
+def bound_facts(told: Intervals | None) -> dict[str, str]:
     """What the page's table says of the intervals."""
-    told = found.intervals
     if told is None:
         return {}
     share = f"{100 * told.level:.0f} % interval"
     facts = {f"LV area ED, {share}": f"{told.ed[0]:.0f} to {told.ed[1]:.0f} mm²"}
     facts[f"LV area ES, {share}"] = f"{told.es[0]:.0f} to {told.es[1]:.0f} mm²"
-    if math.isfinite(told.ef[0]) and math.isfinite(found.ejection_fraction):
+    if math.isfinite(told.ef[0]):
         facts[f"area ejection fraction, {share}"] = f"{told.ef[0]:.0f} to {told.ef[1]:.0f} %"
     facts["error to expect"] = f"{told.expected:.2f} of that of who reports the mean heart"
     return facts
 
 
-def bound_lines(found: "Answer") -> list[str]:
+def bound_lines(told: Intervals | None) -> list[str]:
     """What the terminal says of the intervals, and every flag, a line each."""
-    told = found.intervals
     if told is None:
         return []
     lines = []
-    if math.isfinite(told.ef[0]) and math.isfinite(found.ejection_fraction):
+    if math.isfinite(told.ef[0]):
         ed, es = (f"{low:.0f} to {high:.0f}" for low, high in (told.ed, told.es))
         share = f"{100 * told.level:.0f} % intervals"
         lines.append(

@@ -41,7 +41,7 @@ def page_of(found: Answer, loaded: Loaded, weights: str, file: str, reference: T
         truth=scan.labels.numpy() if found.dice and scan.labels is not None else None,
         true_areas=true_areas,
         reference=None if reference is None else reference.numpy(),
-        bands=bands(found),
+        bands=bands(found.intervals),
         tiles=_tiles(found, measurement),
         facts=_facts(found, measurement, loaded, weights, file),
         cautions=_cautions(found, loaded),
@@ -96,7 +96,7 @@ def _facts(
     lines = measurement.mask.any(dim=-1)[0].sum(dim=-1)
     facts = {
         **_cycle(found),
-        **bound_facts(found),
+        **bound_facts(found.intervals),
         **{f"Dice, {name}": f"{value:.3f}" for name, value in found.dice.items()},
         "acceleration achieved": f"{acceleration_of(measurement):.2f} ({_between(lines)} of {y} lines)",
         "grid": f"{y} x {x} pixels, {t} frames, {z} slice(s), {measurement.kspace.shape[1]} coil(s)",

@@ -53,7 +53,7 @@ def write_csv(folder: Path, told: Delivery) -> None:
     found = told.answer
     if found.areas and found.ed is not None and found.es is not None:
         columns = {f"{name.replace(' ', '_')}_mm2": area.tolist() for name, area in found.areas.items()}
-        columns |= bound_columns(found)
+        columns |= bound_columns(found.intervals)
         ef, frame_ms = found.ejection_fraction, found.scan.frame_ms
         write_areas(folder / "areas.csv", columns, found.ed, found.es, ef, frame_ms)
 
