@@ -36,6 +36,7 @@ VERBS = (
     "list",
     "train",
     "evaluate",
+    "figure",
     "study",
     "table",
 )

@@ -93,9 +93,14 @@ def load_checkpoint(folder: Path | str, registry: Mapping[str, type[nn.Module]])
     return Loaded(model.eval(), name, options, preprocessing, calibration)
 
 
+def weights_sha256(folder: Path) -> str:
+    """The SHA-256 of a checkpoint's weights: which weights these are."""
+    return hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+
+
 def fingerprint(folder: Path) -> str:
-    """The first 12 hexadecimal digits of the SHA-256 of a checkpoint's weights: which weights these are."""
-    return hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()[:12]
+    """The first 12 hexadecimal digits of `weights_sha256`, for people."""
+    return weights_sha256(folder)[:12]
 
 
 def _write_files(

@@ -6,12 +6,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kwise.cli.words import count, nearest, positive, word_of
+from kwise.cli.words import Verb, count, nearest, positive, word_of
 
 if TYPE_CHECKING:
     from kwise.study.plan import Cell, Judgement
 
-Verb = Callable[[str, str, str, Callable[[argparse.Namespace], None]], argparse.ArgumentParser]
 
 
 def add_study(verb: Verb) -> None:

@@ -131,10 +131,11 @@ def curves(
     known: Mapping[str, Sequence[float]],
     marks: Mapping[str, int],
     unit: str,
+    area_unit: str = "mm²",
     bands: Mapping[str, tuple[Sequence[float], Sequence[float]]] | None = None,
 ) -> str:
-    """SVG of area curves: `series` name -> (value per time in mm^2, colour), `known` truth as dots (NaN: none
-    there).
+    """SVG of area curves: `series` name -> (value per time in `area_unit`, colour), `known` truth as dots
+    (NaN: none there).
 
     `bands` name -> bounds shades an interval. `marks` name -> frame draws ED and ES; a line with class "now"
     is for the page to move with the cine.
@@ -152,7 +153,7 @@ def curves(
         parts.append(plot.line(times, line, colour))
         parts += [plot.dot(t, v, colour) for t, v in zip(times, known.get(name, ())) if v == v]
     parts.append(plot.cursor())
-    label = f"Areas over time in mm²: {', '.join(series)}"
+    label = f"Areas over time in {area_unit}: {', '.join(series)}"
     box = f"0 0 {plot.width} {plot.height}"
     return f'<svg viewBox="{box}" role="img" aria-label="{label}" class="curves">{"".join(parts)}</svg>'
 

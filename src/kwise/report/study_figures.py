@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from kwise.report.endpoints import ENDPOINTS
-from kwise.report.plots import COLOURS, coloured, new_figure, save_figure
+from kwise.report.plots import COLOURS, coloured, new_figure, save
 from kwise.report.study import Line
 
 STYLES = ("-", "--", ":", "-.")
@@ -42,7 +42,7 @@ def endpoint_figure(lines: Sequence[Line], path: Path, about: str, statistic: st
     _frame(axes, lines, mean_heart, statistic)
     axes.set_title(f"{endpoint.about}: {about}", fontsize=9)
     figure.legend(fontsize=7, loc="outside right upper", title="mask", title_fontsize=7)
-    save_figure(figure, path)
+    save(figure, path)
 
 
 def _draw(axes: Any, line: Line, name: str, colour: str, style: str) -> None:
@@ -90,4 +90,4 @@ def real_heart_figure(
     last.imshow(coloured(labels))
     last.contour(truth == 1, [0.5], colors="white", linewidths=1.0)
     grid.flat[0].contour(truth == 1, [0.5], colors="white", linewidths=1.0)
-    save_figure(figure, path)
+    save(figure, path)

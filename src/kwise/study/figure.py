@@ -50,6 +50,7 @@ def real_heart(root: str | None, case: str = REAL_CASE) -> tuple[Scan, Tensor]:
         image=slice_.image.expand(-1, FRAMES, -1, -1).contiguous(),
         labels=slice_.labels.expand(-1, FRAMES, -1, -1).contiguous(),
         spacing_mm=(10.0, REAL_PIXEL_MM, REAL_PIXEL_MM),
+        notes={key: value for key, value in slice_.notes.items() if key != "spacing"},
     )
     full = simulate(still, Acquisition(snr=(SNR, SNR)), ("figure", case))
     assert full.kspace is not None
