@@ -27,11 +27,12 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "phenotypes",
         "metrics",
         "image_metrics",
+        "uncertainty",
     ),  # 3: physics and pure measures
     ("data", "models"),  # 4: never see each other
     ("tasks",),  # 5
     ("checkpoint", "training", "evaluate", "predict", "report"),  # 6: verbs
-    ("recipes", "serve"),  # 7: compositions
+    ("recipes", "serve", "study"),  # 7: compositions
     ("cli", "__main__"),  # 8: the command line
     ("__init__",),  # 9: the twenty names a newcomer needs; nobody imports from it but the version
 )
@@ -46,6 +47,7 @@ SIDEWAYS = {
     ("coils", "operator"),
     ("simulate", "sampling"),
     ("phantom", "phenotypes"),  # the names of phenotypes, and the density of muscle
+    ("uncertainty", "phenotypes"),
     ("training", "checkpoint"),
     ("evaluate", "checkpoint"),
     ("predict", "checkpoint"),

@@ -9,6 +9,7 @@ from kwise import __version__
 from kwise.cli.cohort import add_cohort, add_phenotypes
 from kwise.cli.figure_words import figure_verb
 from kwise.cli.serving import add_serve
+from kwise.cli.studying import add_calibrate, add_study
 from kwise.cli.words import Verb, count, nearest, positive, positive_or_none, slices, whole, word_of
 
 Run = Callable[[], None]
@@ -81,6 +82,8 @@ def build() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]
     figure_verb(verb)
     add_serve(verb)
     add_phenotypes(verb)
+    add_study(verb)
+    add_calibrate(verb)
     return parser, verbs
 
 

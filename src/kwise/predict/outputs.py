@@ -15,6 +15,7 @@ from kwise.data.out_mrd import write_mrd_images
 from kwise.data.out_nifti import write_image, write_segmentation
 from kwise.data.out_table import Row, area_rows, phenotype_rows, write_csv, write_json, write_parquet
 from kwise.predict.answer import Answer
+from kwise.predict.bounds import bound_columns
 from kwise.predict.door import measurement_of
 from kwise.predict.facts import page_of, zero_filled_magnitude
 from kwise.predict.measures import area_columns
@@ -90,7 +91,7 @@ def tables(found: Answer) -> dict[str, list[Row]]:
     """Name of a table -> its rows; none for what the answer does not have."""
     named = {}
     if found.areas and found.ed is not None and found.es is not None:
-        columns = area_columns(found.areas, found.scan)
+        columns = area_columns(found.areas, found.scan) | bound_columns(found.intervals)
         ef, frame_ms = found.ejection_fraction, found.scan.frame_ms
         named["areas"] = area_rows(columns, found.ed, found.es, ef, frame_ms)
     if found.phenotypes:
