@@ -95,7 +95,7 @@ def answer(scan: Scan, loaded: Loaded, change: Callable[[Measurement], Measureme
         return labels
 
     coils = with_coils_for(scan, told)
-    seen = look_twice(coils, look, told) if is_wide(coils, told) else Seen(look(coils), _cut(told))
+    seen = look_twice(coils, look, told) if is_wide(coils, told) else Seen(look(coils), _cut(coils, told))
     return answer_of_labels(scan, seen.labels, n_classes, seen.words)
 
 
@@ -121,8 +121,8 @@ def answer_of_labels(scan: Scan, labels: Tensor, n_classes: int, seen: str = "")
     )
 
 
-def _cut(preprocessing: Mapping[str, Any]) -> str:
-    matrix = matrix_of(preprocessing)
+def _cut(scan: Scan, preprocessing: Mapping[str, Any]) -> str:
+    matrix = matrix_for(scan, preprocessing)
     return "all of k-space" if matrix is None else f"the central {matrix[0]} x {matrix[1]} of k-space"
 
 
