@@ -123,7 +123,9 @@ def answer_of_labels(scan: Scan, labels: Tensor, n_classes: int, seen: str = "")
 
 def _cut(scan: Scan, preprocessing: Mapping[str, Any]) -> str:
     matrix = matrix_for(scan, preprocessing)
-    return "all of k-space" if matrix is None else f"the central {matrix[0]} x {matrix[1]} of k-space"
+    seen = "all of k-space" if matrix is None else f"the central {matrix[0]} x {matrix[1]} of k-space"
+    n_coils = 0 if scan.kspace is None else len(scan.kspace)
+    return seen + (f" of {n_coils} virtual coils" if "virtual coils" in scan.notes else "")
 
 
 def named_areas(labels: Tensor, scan: Scan, n_classes: int) -> dict[str, Tensor]:
