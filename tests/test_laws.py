@@ -6,7 +6,7 @@ The laws of MODELS stand in test_models.py, those of MASKS in test_sampling.py.
 
 import inspect
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ from kwise.operator import adjoint_operator, forward_operator
 from kwise.sampling import MASKS, draw_mask
 from kwise.seeding import generator, seed_of
 from kwise.simulate import PHASES, coil_maps, simulate_scan
-from kwise.tasks import TASKS
+from kwise.tasks import TASKS, make_task, task_name
 from kwise.types import IGNORE, Batch, Measurement, Prediction, Scan, Targets
 
 GRIDS = [(1, 1, 8, 8), (2, 3, 7, 5), (1, 2, 5, 8), (3, 1, 1, 6)]  # z, t, y, x: odd, even, not square
@@ -253,6 +253,19 @@ def test_a_perfect_prediction_scores_perfectly(name: str) -> None:
     for row in task.score(perfect(targets), targets):
         assert {key: row[key] for key in scores} == scores
     assert task.loss(perfect(targets), targets) < 1e-3 < 0.5 < task.loss(wrong(targets), targets)
+
+
+@every("name", sorted(TASKS))
+def test_progress_is_higher_for_the_better_answer_and_ignores_the_batch(name: str) -> None:
+    targets, task = random_targets(), TASKS[name]()
+    perfect, wrong, _ = ANSWERS[name]
+    better, worse = (task.progress(answer(targets), targets) for answer in (perfect, wrong))
+    assert len(better) == 3 and all(good > bad for good, bad in zip(better, worse))
+    some, answer = task.progress(noisy(targets), targets), noisy(targets)
+    alone = Targets(targets.labels[1:2], targets.image[1:2])
+    single = Prediction(answer.logits[1:2], answer.image[1:2])
+    assert task.progress(single, alone) == pytest.approx(some[1:2])
+    assert make_task(task_name(task), asdict(task)) == task
 
 
 @every("name", sorted(TASKS))

@@ -41,7 +41,7 @@ TINY: dict[str, dict[str, object]] = {
 }  # fmt: skip
 # These answer with an image in the units measured; all others with class logits.
 RECONSTRUCTIONS = {"kspace_transformer", "kspace_transformer_plus", "unet", "k_unet", "admm_net", "d5c5"}
-RECONSTRUCTIONS |= {"oucr_style"}
+RECONSTRUCTIONS |= {"oucr_style", "zero_filled"}
 SIZES = [{"ky": 9, "kx": 14}, {"ky": 12, "kx": 7, "z": 2}]
 
 every_model = pytest.mark.parametrize("name", sorted(MODELS))
@@ -204,7 +204,7 @@ def permute(samples: Samples) -> Samples:
 def test_every_parameter_gets_a_gradient(
     name: str, make_measurement: Make, global_state_untouched: None
 ) -> None:
-    measurement, model = make_measurement(ky=12, kx=16, z=2), build(name).train()
+    measurement, model = make_measurement(ky=12, kx=16, z=2, t=6), build(name).train()
     _training_loss(model, measurement).backward()
     for key, parameter in model.named_parameters():
         assert parameter.grad is not None, f"{key} got no gradient"

@@ -11,26 +11,28 @@ import torch
 
 from kwise.checkpoint import load_checkpoint
 from kwise.data import heart_dataset
+from kwise.data.loader import Acquisition
 from kwise.models import MODELS
 from kwise.models.controls import CONTROLS
 from kwise.models.mean_shape import MeanShape
 from kwise.recipes import RECIPES, Recipe, disk_table, recipe
 from kwise.recipes.disk import ACCELERATIONS, PUBLISHED
 from kwise.recipes.overrides import apply_overrides, check_options
+from kwise.recipes.preprocessing import acquisition_of, data_of, preprocessing_of, task_of
 from kwise.recipes.run import (
     build,
     loss_of,
-    preprocessing_of,
-    quick_dice,
     train_recipe,
     training_batches,
-    validation_dice,
+    validation_score,
 )
 from kwise.recipes.run import (
     test_batches as scored_batches,
 )
 from kwise.recipes.scoring import evaluate_checkpoint
 from kwise.report.results import read_results, read_scores
+from kwise.tasks import Reconstruction, Segmentation
+from kwise.tasks.segmentation import quick_dice
 from kwise.training import train
 
 every_recipe = pytest.mark.parametrize("name", sorted(RECIPES))
@@ -250,14 +252,83 @@ def test_the_floor_is_told_where_the_heart_is(tmp_path: Path) -> None:
     assert dice[1] > dice[0]
 
 
+def test_a_run_folder_belongs_to_one_recipe(tmp_path: Path) -> None:
+    made = tiny()
+    train_recipe(made, tmp_path, progress=False)
+    about = json.loads((tmp_path / "recipe.json").read_text())
+    assert about["hash"] == made.digest() and about["task"]["name"] == "segmentation"
+    other = replace(made, task=Segmentation(dice_weight=2.0))
+    with pytest.raises(ValueError, match=f"got the run of another recipe \\(hash {made.digest()}"):
+        train_recipe(other, tmp_path, progress=False)
+    assert json.loads((tmp_path / "recipe.json").read_text()) == about, "a refused run changed the folder"
+    del about["hash"]  # as runs were kept before
+    (tmp_path / "recipe.json").write_text(json.dumps(about))
+    train_recipe(made, tmp_path, progress=False)
+    (tmp_path / "recipe.json").write_text("{")
+    with pytest.raises(ValueError, match=r"got a broken recipe\.json"):
+        train_recipe(made, tmp_path, progress=False)
+
+
+def test_every_field_changes_the_digest() -> None:
+    made = tiny()
+    others = [tiny("syn_net_shared_small", f"{key}=5") for key in ("seed", "stages.warmup", "batch_size")]
+    others.append(replace(made, task=Reconstruction()))
+    assert len({recipe.digest() for recipe in (made, *others)}) == 5 and made.digest() == tiny().digest()
+
+
+# -- any task
+
+
+def reconstructing() -> Recipe:
+    """A tiny recipe of the other task."""
+    made = replace(tiny(), model="unet", options={"channels": (4, 8)}, task=Reconstruction())
+    return replace(made, acquisition=replace(made.acquisition, reference=True, snr=None))
+
+
+def test_a_reconstruction_is_trained_chosen_and_scored(tmp_path: Path) -> None:
+    made = reconstructing()
+    checkpoint = train_recipe(made, tmp_path / "run", progress=False)
+    seen = load_checkpoint(checkpoint, MODELS).preprocessing
+    assert seen["classes"] == [] and task_of(seen) == Reconstruction()
+    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert max(line["validation"] for line in log if "validation" in line) > 5  # dB, not Dice
+    rows = read_scores(evaluate_checkpoint(checkpoint, tmp_path, (2.0,), n=3))
+    assert len(rows) == 3 and all(row["psnr_db"] > 5 and "dice_foreground" not in row for row in rows)
+    frames = read_scores(tmp_path / "frames.csv")
+    assert [row["frame"] for row in frames] == [0, 1, 2, 3] and "class" not in frames[0]
+
+
+def test_what_a_checkpoint_keeps_gives_its_training_back() -> None:
+    made = reconstructing()
+    seen = json.loads(json.dumps(preprocessing_of(made)))
+    assert acquisition_of(seen) == made.acquisition and task_of(seen) == made.task
+    scan = data_of(seen).read(None, "heart-test-000000")
+    assert scan.shape == (1, 4, 16, 16)
+
+
+def test_an_old_checkpoint_is_read_as_it_was_trained() -> None:
+    seen = {"matrix": [64, 64], "fov_mm": 160.0, "classes": ["background", "LV", "myo", "RV"]}
+    assert task_of(seen) == Segmentation() and acquisition_of(seen) == Acquisition()
+    assert data_of(seen).name == "heart"
+
+
+def test_a_data_set_without_the_truth_is_refused() -> None:
+    with pytest.raises(ValueError, match="on oasis: got a checkpoint that segments LV, myo, RV; wanted"):
+        data_of(preprocessing_of(tiny()), "oasis")
+    with pytest.raises(ValueError, match="choosing a task: got 'segmentatoin'; wanted segmentation"):
+        task_of({"task": "segmentatoin"})
+    with pytest.raises(ValueError, match="making the task reconstruction: got options"):
+        task_of({"task": "reconstruction", "task_options": {"dice_weight": 1}})
+
+
 # -- validation and test batches
 
 
-def test_validation_is_the_mean_dice_and_leaves_the_model_training() -> None:
+def test_validation_is_the_mean_of_progress_and_leaves_the_model_training() -> None:
     made = tiny()
     model = build(made).train()
-    value = validation_dice(made, None, model)
-    assert 0 <= value <= 1 and model.training and validation_dice(made, None, model) == value
+    value = validation_score(made, None, model)
+    assert 0 <= value <= 1 and model.training and validation_score(made, None, model) == value
 
 
 def test_quick_dice_counts_labelled_pixels_alone() -> None:

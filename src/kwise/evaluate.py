@@ -3,28 +3,16 @@
 import csv
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from torch import nn
 
 from kwise.atomic import write_atomically
-from kwise.types import Batch, Measurement, Prediction, Targets
+from kwise.tasks.task import Task
+from kwise.types import Batch, Measurement, Prediction
 
 Row = dict[str, float | str]
 Control = Callable[[Measurement], Measurement]
-
-
-class Task(Protocol):
-    """What evaluation needs of a task: one score row per case; per-frame rows only where they are asked
-    for.
-    """
-
-    def score(self, prediction: Prediction, targets: Targets) -> list[dict[str, float]]: ...
-
-    def frame_scores(
-        self, prediction: Prediction, targets: Targets
-    ) -> list[list[dict[str, float | str]]]: ...
 
 
 def evaluate(
@@ -39,8 +27,8 @@ def evaluate(
     """One row per case: case, acceleration (nominal R), achieved_acceleration, then the task's scores.
 
     `control` changes every measurement before the model sees it (shuffled k-space, centre lines only).
-    `frame_rows`, if given, receives a row (case, acceleration, frame, class, dice) per frame and class:
-    dead outputs hide in totals. The model is left in eval mode on `device`. Errors: no batch at all, and
+    `frame_rows`, if given, receives (case, acceleration) and the task's columns for every frame: dead
+    outputs hide in totals. The model is left in eval mode on `device`. Errors: no batch at all, and
     whatever the task refuses, with the case.
     """
     model.to(device).eval()

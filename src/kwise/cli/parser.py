@@ -6,9 +6,11 @@ from functools import partial
 from pathlib import Path
 
 from kwise import __version__
-from kwise.cli.words import count, nearest, positive, positive_or_none, whole, word_of
+from kwise.cli.figure_words import figure_verb
+from kwise.cli.words import Verb, count, nearest, positive, positive_or_none, whole, word_of
 
 Run = Callable[[], None]
+PAPERS = ("disk", "kspace_transformer")
 SCALES = ("small", "acdc", "paper")
 ALSO = ("dicom", "mrd", "parquet")  # of kwise.predict.OUTPUTS, which is too slow to import for --help
 SECTIONS = ("models", "masks", "datasets", "recipes", "phases")
@@ -73,10 +75,8 @@ def build() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]
     _train(verb)
     _evaluate(verb)
     _table(verb)
+    figure_verb(verb)
     return parser, verbs
-
-
-Verb = Callable[[str, str, str, Callable[[argparse.Namespace], None]], argparse.ArgumentParser]
 
 
 # -- verbs: their options, and the call they make ----------------------------------------------------------
@@ -241,11 +241,10 @@ def _evaluate(verb: Verb) -> None:
     parser = verb("evaluate", about, example, run)
     add = parser.add_argument
     add("checkpoint", type=Path, metavar="CHECKPOINT", help="a checkpoint folder")
-    add("--dataset", default="heart", help="a name (kwise list datasets); default: heart")
+    add("--dataset", help="a name (kwise list datasets); default: the one it was trained on")
     add("--split", default="test", type=partial(word_of, ("train", "val", "test")), help="default: test")
-    add(
-        "--acceleration", type=positive, nargs="+", default=[8.0], metavar="R", help="one or more; default: 8"
-    )
+    rates = "one or more; default: 8, or all it was trained at where 8 is not among them"
+    add("--acceleration", type=positive, nargs="+", metavar="R", help=rates)
     add("--n", type=count, default=100, metavar="N", help="at most so many cases; default: 100")
     add(
         "--control",
@@ -266,8 +265,9 @@ def _table(verb: Verb) -> None:
     example = "kwise table disk --scale small"
     parser = verb("table", "print a paper's table: ours beside the published numbers", example, run)
     add = parser.add_argument
-    add("paper", type=partial(word_of, ("disk",)), metavar="PAPER", help="disk")
-    add("--scale", default="small", type=partial(word_of, SCALES), help="small (default), acdc or paper")
+    add("paper", type=partial(word_of, PAPERS), metavar="PAPER", help=" or ".join(PAPERS))
+    scales = "small (default), paper, or acdc (disk alone)"
+    add("--scale", default="small", type=partial(word_of, SCALES), help=scales)
     add(
         "--rerun",
         action="store_true",

@@ -1,18 +1,17 @@
-"""`kwise train`, `kwise evaluate`, `kwise table`: from words to recipes."""
+"""`kwise train`, `kwise evaluate`, `kwise table`, `kwise figure`: from words to recipes."""
 
+from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from kwise.checkpoint import load_checkpoint
 from kwise.cli.words import nearest
-from kwise.data import dataset
-from kwise.data.loader import Acquisition
 from kwise.models import MODELS
 from kwise.models.controls import CONTROLS
-from kwise.predict.answer import matrix_of
 from kwise.recipes import recipe as recipe_of_name
 from kwise.recipes.overrides import apply_overrides, check_options
+from kwise.recipes.preprocessing import acquisition_of, data_of
 from kwise.recipes.run import train_recipe
 from kwise.recipes.scoring import evaluate_checkpoint
 
@@ -34,27 +33,29 @@ def run_train(name: str, changes: Sequence[str], folder: Path | None, seed: int,
 def run_evaluate(
     checkpoint: Path,
     folder: Path,
-    data: str,
+    data: str | None,
     split: str,
-    accelerations: Sequence[float],
+    accelerations: Sequence[float] | None,
     n: int,
     control: str | None,
 ) -> None:
-    """Score a checkpoint on a split, at the matrix and field of view it was trained for."""
+    """Score a checkpoint on a split, measured as in its training, unless told otherwise."""
     if control is not None and control not in CONTROLS:
         raise ValueError(f"choosing a control: got {control!r}; wanted {nearest(control, CONTROLS)}")
-    cases = dataset(data)
     seen = load_checkpoint(checkpoint, MODELS).preprocessing
-    acquisition = Acquisition(matrix=matrix_of(seen), fov_mm=seen.get("fov_mm", Acquisition.fov_mm))
+    acquisition = acquisition_of(seen)
+    if accelerations is None:
+        accelerations = (8.0,) if 8.0 in acquisition.accelerations else acquisition.accelerations
     made = evaluate_checkpoint(
         checkpoint,
         folder,
         accelerations,
-        data=cases,
+        data=data_of(seen, data),
         acquisition=acquisition,
         split=split,
         n=n,
         control=control,
+        fully_sampled=seen.get("fully_sampled", False),
     )
     print(f"wrote {made}")
 
@@ -63,15 +64,26 @@ def run_table(
     paper: str, scale: str, rerun: bool, only: str | None, results: Path, folder: Path | None
 ) -> None:
     """Print the table of a paper; with `rerun` make what is missing first, with `folder` draw its figures."""
-    from kwise.recipes.disk_figures import figures
-    from kwise.recipes.disk_table import regenerate, row_names, table
+    from kwise.recipes.rows import regenerate, row_names
+    from kwise.recipes.tables import TABLES
 
-    assert paper == "disk"
-    if only is not None and only not in row_names(scale):
-        raise ValueError(f"choosing a row: got {only!r}; wanted {nearest(only, row_names(scale))}")
+    table = TABLES[paper]
+    names = row_names(table.rows(scale))
+    if only is not None and only not in names:
+        raise ValueError(f"choosing a row: got {only!r}; wanted {nearest(only, names)}")
     if rerun:
-        regenerate(scale, results, only=only)
-    print(table(scale, results))
+        regenerate(table.rows(scale), results, only=only)
+    print(table.text(scale, results))
     if folder is not None:
-        for made in figures(scale, results, Path("runs"), folder):
+        for made in table.figures(scale, results, Path("runs"), folder):
             print(f"wrote {made}")
+
+
+def run_figure(options: Namespace) -> None:
+    """Draw one figure from the weights in a folder of runs."""
+    from kwise.recipes.kspace_transformer_figures import View, draw
+
+    at = (options.at[0], options.at[1])
+    view = View(options.case, options.family, options.acceleration, options.layer, at)
+    draw(options.figure, view, options.runs, options.output)
+    print(f"wrote {options.output}")

@@ -8,9 +8,10 @@ import torch
 from kwise.checkpoint import load_checkpoint
 from kwise.data.loader import evaluation_batches
 from kwise.models import MODELS
-from kwise.recipes.disk_table import row_names, rows
+from kwise.recipes.disk_table import rows
+from kwise.recipes.rows import row_names
 from kwise.recipes.run import source
-from kwise.report.plots import answers, dice_against_r, learning_curves
+from kwise.report.plots import answers, learning_curves, score_against_r
 from kwise.report.results import read_results
 
 SHOWN = "heart-demo-000003"  # of a split that nothing is trained, chosen or scored on
@@ -21,9 +22,11 @@ def figures(scale: str, results: Path, runs: Path, folder: Path) -> list[Path]:
     place = results / f"disk_{scale}"
     listed = list(rows(scale))
     made = [folder / f"disk_{scale}_dice.png", folder / f"disk_{scale}_curves.png"]
-    dice_against_r(read_results(place), made[0], row_names(scale))
-    logs = {row.name: place / row.place / "log.jsonl" for row in listed if row.recipe.seed == 0}
-    learning_curves({name: log for name, log in logs.items() if log.exists()}, made[1])
+    label = "hard foreground Dice"
+    score_against_r(read_results(place), made[0], row_names(listed), "dice_foreground", label)
+    logs = {row.name: results / row.place / "log.jsonl" for row in listed if row.recipe.seed == 0}
+    logs = {name: log for name, log in logs.items() if log.exists()}
+    learning_curves(logs, made[1], "validation Dice, R = 8")
     trained = {
         row.name: runs / row.run / "checkpoint"
         for row in listed

@@ -1,10 +1,12 @@
 """A recipe: everything that makes one trained model, as one frozen value."""
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from hashlib import blake2b
 
 from kwise.data.loader import Acquisition
-from kwise.tasks.segmentation import Segmentation
+from kwise.tasks import Segmentation, Task, task_name
 from kwise.training import Stage
 
 
@@ -14,9 +16,10 @@ class Recipe:
     beside it.
 
     `options` are the model's constructor keywords. `frames` and `points` are what a training step asks of a
-    case (None: everything). `frame_counts` brings cines of any length to one of these. `fully_sampled` hides
-    the undersampling from the model: the upper bound. `init_from` names a checkpoint folder to start from.
-    `published` maps R to (mean, sd) of soft Dice.
+    case (None: everything); `uses` steps in a row ask the same cases for other frames. `frame_counts` brings
+    cines of any length to one of these. `fully_sampled` hides the undersampling from the model: the upper
+    bound. `init_from` names a checkpoint folder to start from.
+    `published` maps R to the published (mean, sd) of the paper's own score.
     """
 
     name: str
@@ -26,10 +29,11 @@ class Recipe:
     shape: tuple[int, int] = (64, 64)
     options: Mapping[str, object] = field(default_factory=dict)
     acquisition: Acquisition = field(default_factory=Acquisition)
-    task: Segmentation = field(default_factory=Segmentation)
+    task: Task = field(default_factory=Segmentation)
     stages: tuple[Stage, ...] = (Stage(),)
     batch_size: int = 8
     frames: int | None = 3
+    uses: int = 1
     points: int | None = None
     augment: str = "none"
     frame_counts: tuple[int, ...] | None = None
@@ -38,3 +42,13 @@ class Recipe:
     seed: int = 0
     n_validation: int = 20
     published: Mapping[float, tuple[float, float]] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, object]:
+        """All fields, nested ones too, and the name of the task beside its own."""
+        fields = asdict(self)
+        return {**fields, "task": {"name": task_name(self.task), **fields["task"]}}
+
+    def digest(self) -> str:
+        """Sixteen hexadecimal digits (BLAKE2b of sorted JSON) that differ where any field differs."""
+        text = json.dumps(self.as_dict(), sort_keys=True, default=str)
+        return blake2b(text.encode(), digest_size=8).hexdigest()

@@ -1,9 +1,10 @@
 """Running a recipe: train it, score it, and keep what is needed to do either again."""
 
 import json
+import math
 import platform
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,16 +14,19 @@ from torch import Tensor, nn
 from kwise import __version__
 from kwise.atomic import write_atomically
 from kwise.checkpoint import load_checkpoint, save_checkpoint
-from kwise.data import DataSet, dataset, heart_dataset
+from kwise.data import DataSet, sized
 from kwise.data.augment import AUGMENTATIONS
 from kwise.data.loader import Acquisition, TrainingBatches, cached, evaluation_batches
 from kwise.models import MODELS
 from kwise.models.mean_shape import MeanShape
 from kwise.recipes.overrides import check_options
+from kwise.recipes.preprocessing import preprocessing_of
 from kwise.recipes.recipe import Recipe
 from kwise.seeding import seed_of
 from kwise.training import is_first_process, train
 from kwise.types import Batch
+
+RECIPE = "recipe.json"  # of a run folder: the recipe as it is run
 
 
 def build(recipe: Recipe) -> nn.Module:
@@ -50,10 +54,8 @@ def build(recipe: Recipe) -> nn.Module:
 
 
 def source(recipe: Recipe) -> DataSet:
-    """The recipe's data set, at its frame count and grid where the data set is the phantom."""
-    if recipe.dataset == "heart":
-        return heart_dataset(recipe.n_frames, recipe.shape)
-    return dataset(recipe.dataset)
+    """The recipe's data set, at its frame count and grid where the data set lets one choose."""
+    return sized(recipe.dataset, recipe.n_frames, recipe.shape)
 
 
 def training_batches(recipe: Recipe, root: str | None = None) -> TrainingBatches:
@@ -73,6 +75,7 @@ def training_batches(recipe: Recipe, root: str | None = None) -> TrainingBatches
         recipe.seed,
         AUGMENTATIONS[recipe.augment],
         recipe.frame_counts,
+        recipe.uses,
     )
 
 
@@ -90,42 +93,53 @@ def later(batches: TrainingBatches, done: int, step: int) -> Batch:
 
 
 def train_recipe(recipe: Recipe, folder: Path, *, root: str | None = None, progress: bool = True) -> Path:
-    """Train, or go on training, into `folder`; returns the checkpoint folder."""
+    """Train, or go on training, into `folder`; returns the checkpoint folder.
+
+    ValueError where `folder` holds the run of another recipe.
+    """
+    check_same_recipe(recipe, folder)
     model = build(recipe)
+    if is_first_process():
+        write_recipe(recipe, folder)
     batches = training_batches(recipe, root)
     if isinstance(model, MeanShape):
         model.fit(batches(step).targets for step in range(recipe.stages[0].steps))
-    else:
+    elif any(parameter.requires_grad for parameter in model.parameters()):
         done = 0
         for stage in recipe.stages:
             loss = partial(loss_of, recipe, stage.name)
-            validate = partial(validation_dice, recipe, root) if stage.validate_every else None
+            validate = partial(validation_score, recipe, root) if stage.validate_every else None
             batch = partial(later, batches, done)
             train(model, batch, loss, stage, folder, validate=validate, progress=progress)
             done += stage.steps
     checkpoint = folder / "checkpoint"
     if is_first_process():
         save_checkpoint(checkpoint, model, recipe.model, recipe.options, preprocessing_of(recipe))
-        about = {**asdict(recipe), "kwise": __version__, "machine": machine()}
-        write_atomically(
-            folder / "recipe.json", lambda path: path.write_text(json.dumps(about, indent=1, default=str))
-        )
     return checkpoint
 
 
-def preprocessing_of(recipe: Recipe) -> dict[str, object]:
-    """What a file must go through before it meets the model."""
-    acquisition = recipe.acquisition
-    return {
-        "matrix": None if acquisition.matrix is None else list(acquisition.matrix),
-        "fov_mm": acquisition.fov_mm,
-        "classes": ["background", *recipe.task.names],
-        "trained_on": recipe.dataset,
-        "accelerations": list(acquisition.accelerations),
-        "masks": list(acquisition.masks),
-        "recipe": recipe.name,
-        "seed": recipe.seed,
-    }
+def write_recipe(recipe: Recipe, folder: Path) -> None:
+    """Keep the recipe, its digest and the machine as recipe.json of a run folder."""
+    about = {**recipe.as_dict(), "hash": recipe.digest(), "kwise": __version__, "machine": machine()}
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / RECIPE, lambda path: path.write_text(json.dumps(about, indent=1, default=str)))
+
+
+def check_same_recipe(recipe: Recipe, folder: Path) -> None:
+    """ValueError where a run folder was begun by a recipe of another digest; old ones without one pass."""
+    path = folder / RECIPE
+    if not path.is_file():
+        return
+    doing = f"going on with {folder}"
+    try:
+        begun = json.loads(path.read_text()).get("hash")
+    except ValueError as error:
+        raise ValueError(f"{doing}: got a broken {RECIPE} ({error}); wanted JSON") from None
+    if begun not in (None, recipe.digest()):
+        raise ValueError(
+            f"{doing}: got the run of another recipe (hash {begun}); wanted {recipe.name} as it is "
+            f"(hash {recipe.digest()}), or a new folder"
+        )
 
 
 def machine() -> dict[str, object]:
@@ -148,25 +162,18 @@ def test_batches(
     yield from evaluation_batches(cases, partial(data.read, root), acquisition, acceleration, size)
 
 
-def validation_dice(recipe: Recipe, root: str | None, model: nn.Module) -> float:
-    """Mean foreground Dice on the validation split at R = 8, or at the recipe's first R without an 8."""
+def validation_score(recipe: Recipe, root: str | None, model: nn.Module) -> float:
+    """Mean of the task's progress over the validation split at R = 8, or at the recipe's first R without
+    an 8; cases whose number nobody can know are left out.
+    """
     rates = recipe.acquisition.accelerations
     rate = 1.0 if recipe.fully_sampled else 8.0 if 8.0 in rates else rates[0]
     values, was_training = [], model.training
     device = next(model.parameters()).device
     for batch in test_batches(source(recipe), recipe.acquisition, rate, "val", recipe.n_validation, root):
+        targets = batch.targets.to(device)
         with torch.inference_mode():
-            answer = model.eval()(batch.measurement.to(device), batch.targets.query.to(device)).labels()
-        values += [quick_dice(guess, truth) for guess, truth in zip(answer.cpu(), batch.targets.labels)]
+            answer = model.eval()(batch.measurement.to(device), targets.query)
+        values += [value for value in recipe.task.progress(answer, targets) if not math.isnan(value)]
     model.train(was_training)
-    return sum(values) / len(values)
-
-
-def quick_dice(guess: Tensor, truth: Tensor) -> float:
-    """Mean hard Dice of the three classes over the labelled pixels; the full scores belong to the task."""
-    known = truth >= 0
-    values = []
-    for k in (1, 2, 3):
-        a, b = (guess == k) & known, truth == k
-        values.append(2 * float((a & b).sum()) / max(1.0, float(a.sum() + b.sum())))
-    return sum(values) / 3
+    return sum(values) / max(1, len(values))

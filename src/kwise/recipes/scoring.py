@@ -8,15 +8,18 @@ import torch
 from torch import nn
 
 from kwise.checkpoint import load_checkpoint
-from kwise.data import DATASETS, DataSet
+from kwise.data import DataSet
 from kwise.data.loader import Acquisition
 from kwise.evaluate import Row, evaluate, write_scores
 from kwise.models import MODELS
 from kwise.models.controls import CONTROLS
 from kwise.models.mean_shape import MeanShape, heart_centres
+from kwise.recipes.preprocessing import acquisition_of, data_of, task_of
 from kwise.recipes.run import test_batches
-from kwise.tasks.segmentation import Segmentation
+from kwise.tasks import Task
 from kwise.types import Batch, Measurement, Prediction, Query, Targets
+
+GROUPED: tuple[str, ...] = ("acceleration", "frame", "class")  # columns that a mean over cases keeps
 
 
 class TrueCentre(nn.Module):
@@ -42,6 +45,7 @@ def evaluate_checkpoint(
     *,
     data: DataSet | None = None,
     acquisition: Acquisition | None = None,
+    task: Task | None = None,
     split: str = "test",
     n: int | None = 100,
     control: str | None = None,
@@ -52,12 +56,15 @@ def evaluate_checkpoint(
 ) -> Path:
     """Score a checkpoint: writes `folder`/scores.csv and frames.csv, `suffix` behind both stems.
 
+    `data`, `acquisition` and `task` are those of the checkpoint's training where they are not given.
     `control` is a word of CONTROLS; `true_centre` scores a mean-shape checkpoint at the true centres;
     `fully_sampled` shows the model everything at every R (upper bound).
     """
-    model = load_checkpoint(checkpoint, MODELS).model
-    data = DATASETS["heart"] if data is None else data
-    acquisition = Acquisition() if acquisition is None else acquisition
+    loaded = load_checkpoint(checkpoint, MODELS)
+    model, seen = loaded.model, loaded.preprocessing
+    data = data_of(seen) if data is None else data
+    acquisition = acquisition_of(seen) if acquisition is None else acquisition
+    task = task_of(seen) if task is None else task
     if true_centre:
         assert isinstance(model, MeanShape)
         model = TrueCentre(model)
@@ -71,24 +78,29 @@ def evaluate_checkpoint(
         change = None if control is None else CONTROLS[control]
         if control == "shuffled_kspace" and data.stored:  # cines of different length come one by one
             batches, change = other_hearts(batches), None
-        rows += evaluate(model, batches, Segmentation(), control=change, frame_rows=frames)
+        rows += evaluate(model, batches, task, control=change, frame_rows=frames)
     folder.mkdir(parents=True, exist_ok=True)
     scores = folder / f"scores{suffix}.csv"
-    write_scores(folder / f"frames{suffix}.csv", rounded(mean_frames(frames)))
+    if frames:
+        write_scores(folder / f"frames{suffix}.csv", rounded(mean_frames(frames)))
     write_scores(scores, rounded(rows))
     return scores
 
 
 def mean_frames(rows: Sequence[Row]) -> list[Row]:
-    """Dice per frame and class, averaged over the cases of each acceleration: enough to see a dead output."""
-    groups: dict[tuple[float, float, str], list[float]] = {}
+    """Scores per frame (and class), averaged over the cases of each acceleration: enough to see a dead
+    output.
+    """
+    groups: dict[tuple[tuple[str, float | str], ...], list[Row]] = {}
     for row in rows:
-        key = (float(row["acceleration"]), float(row["frame"]), str(row["class"]))
-        groups.setdefault(key, []).append(float(row["dice"]))
-    return [
-        {"case": f"mean of {len(v)}", "acceleration": r, "frame": f, "class": k, "dice": sum(v) / len(v)}
-        for (r, f, k), v in groups.items()
-    ]
+        key = tuple((name, row[name]) for name in GROUPED if name in row)
+        groups.setdefault(key, []).append(row)
+    made: list[Row] = []
+    for key, members in groups.items():
+        measures = [name for name in members[0] if name != "case" and name not in dict(key)]
+        means: Row = {name: sum(float(row[name]) for row in members) / len(members) for name in measures}
+        made.append({"case": f"mean of {len(members)}", **dict(key), **means})
+    return made
 
 
 def rounded(rows: Sequence[Row]) -> list[Row]:

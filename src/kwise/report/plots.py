@@ -1,4 +1,4 @@
-"""Figures of a table: Dice against R, learning curves, and the answers of every model side by side."""
+"""Figures of a table: scores against R, learning curves, and the answers of every model side by side."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,32 +14,34 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 FLOORS = ("mean_shape", "mean_shape_true_centre")
 
 
-def dice_against_r(results: Results, path: Path, order: Sequence[str]) -> None:
-    """Mean hard foreground Dice against R for every row; floors dashed, controls dotted."""
+def score_against_r(results: Results, path: Path, order: Sequence[str], metric: str, label: str) -> None:
+    """Mean of one column against R for every row; floors dashed, controls dotted."""
     figure, axes = _figure()
     for i, name in enumerate(name for name in order if name in results):
-        rates, means = _means(results, name, "dice_foreground")
+        rates, means = _means(results, name, metric)
         style = "--" if name in FLOORS else ":" if "shuffled" in name or "centre_only" in name else "-"
         axes.plot(rates, means, style, ms=4, lw=1.2, label=name, **_look(i))
     axes.set_xscale("log", base=2)
     axes.set_xticks(rates, [f"{r:g}" for r in rates])
     axes.set_xlabel("acceleration R")
-    axes.set_ylabel("hard foreground Dice")
+    axes.set_ylabel(label)
     figure.legend(fontsize=7, loc="outside right upper")
-    _save(figure, path)
+    save(figure, path)
 
 
-def learning_curves(logs: Mapping[str, Path], path: Path) -> None:
-    """Validation Dice at R = 8 against core-seconds of training, from log.jsonl files by row name."""
+def learning_curves(logs: Mapping[str, Path], path: Path, label: str) -> None:
+    """What validation measured (`label`) against core-seconds of training, from log.jsonl files by row
+    name.
+    """
     figure, axes = _figure()
     for i, (name, log) in enumerate(logs.items()):
         lines = [json.loads(line) for line in log.read_text().splitlines()]
         points = _curve(lines)
         axes.plot(*zip(*points), ms=3, label=name, **_look(i))
     axes.set_xlabel("core-seconds of training")
-    axes.set_ylabel("validation Dice, R = 8")
+    axes.set_ylabel(label)
     figure.legend(fontsize=7, loc="outside right upper")
-    _save(figure, path)
+    save(figure, path)
 
 
 def answers(image: np.ndarray, truth: np.ndarray, labels: Mapping[str, np.ndarray], path: Path) -> None:
@@ -58,7 +60,7 @@ def answers(image: np.ndarray, truth: np.ndarray, labels: Mapping[str, np.ndarra
             if row == 0:
                 cell.set_title(name, fontsize=6)
     figure.tight_layout(pad=0.3)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _coloured(labels: np.ndarray) -> np.ndarray:
@@ -73,7 +75,7 @@ def _look(i: int) -> dict[str, str]:
 
 
 def _curve(lines: Sequence[Mapping[str, Any]]) -> list[tuple[float, float]]:
-    """Points (core-seconds, Dice); the seconds of a model's stages add up."""
+    """Points (core-seconds, score); the seconds of a model's stages add up."""
     points, before, last, stage = [], 0.0, 0.0, None
     for line in lines:
         if line["stage"] != stage:
@@ -104,7 +106,8 @@ def _figure() -> tuple[Any, Any]:
     return figure, axes
 
 
-def _save(figure: Any, path: Path) -> None:
+def save(figure: Any, path: Path) -> None:
+    """Write a figure as PNG, its folder too, and forget it."""
     from matplotlib import pyplot
 
     path.parent.mkdir(parents=True, exist_ok=True)

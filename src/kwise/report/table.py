@@ -37,9 +37,10 @@ def score_table(
     order: Sequence[str] = (),
     published: Published | None = None,
     per_seed: bool = False,
+    title: str | None = None,
 ) -> Table:
     """Mean ± sd [95 % interval of the mean] of one column, models x accelerations, the published row
-    beside its model.
+    beside its model (a published sd of NaN: none was given).
 
     `order` puts models first by name, the others follow by name. With `per_seed` every seed has a row of
     its own, else seeds are pooled. Errors: an unknown metric.
@@ -57,7 +58,7 @@ def score_table(
         f"mean ± sd [95 % bootstrap interval of the mean over cases, {N_RESAMPLES} resamples]; "
         "failed = values that are not finite, left out of the mean",
     )
-    return Table(metric, ("model", *_rate_names(rates), "cases"), tuple(rows), notes)
+    return Table(title or metric, ("model", *_rate_names(rates), "cases"), tuple(rows), notes)
 
 
 def difference_table(
@@ -99,22 +100,24 @@ def agreement_table(results: Results, quantity: str, *, order: Sequence[str] = (
     return Table(quantity, ("model", *_rate_names(rates)), rows, notes)
 
 
-def frame_table(frames: Results, acceleration: float, *, order: Sequence[str] = ()) -> Table:
-    """Mean Dice per class and frame of every model at one acceleration: a dead output is a column of
-    zeros.
+def frame_table(
+    frames: Results, acceleration: float, metric: str = "dice", *, order: Sequence[str] = ()
+) -> Table:
+    """Mean of one column per class (where there are classes) and frame of every model at one acceleration:
+    a dead output is a column of zeros.
     """
     sums: dict[tuple[str, str], dict[int, list[float]]] = {}
     for model in _ordered(frames, order):
         for row in (row for rows in frames[model].values() for row in rows):
             if row["acceleration"] == acceleration:
-                per_frame = sums.setdefault((model, str(row["class"])), {})
-                per_frame.setdefault(int(row["frame"]), []).append(float(row["dice"]))
+                per_frame = sums.setdefault((model, str(row.get("class", ""))), {})
+                per_frame.setdefault(int(row["frame"]), []).append(float(row[metric]))
     numbers = sorted({frame for per_frame in sums.values() for frame in per_frame})
     rows = tuple(
-        (f"{model} {name}", *(_frame_text(per_frame.get(frame)) for frame in numbers))
+        (f"{model} {name}".rstrip(), *(_frame_text(per_frame.get(frame)) for frame in numbers))
         for (model, name), per_frame in sums.items()
     )
-    title = f"Dice per class and frame, R = {acceleration:g}"
+    title = f"{metric.capitalize()} per class and frame, R = {acceleration:g}"
     return Table(title, ("model, class", *map(str, numbers)), rows)
 
 
@@ -165,8 +168,10 @@ def _nearest(word: str, names: list[str]) -> str:
 
 
 def _digits(metric: str) -> int:
-    """Decimals that mean something: Dice 3, millimetres and percent 2."""
-    return 3 if "dice" in metric or metric.startswith("soft") else 2
+    """Decimals that mean something: shares of one 3, small errors 4, dB, millimetres and percent 2."""
+    if "nmse" in metric:
+        return 4
+    return 3 if any(word in metric for word in ("dice", "soft", "ssim")) else 2
 
 
 def _values(seeds: Mapping[int, list[Row]], metric: str, acceleration: float) -> Values:
@@ -207,10 +212,12 @@ def _count_text(cells: Sequence[Summary | None]) -> str:
 def _published_row(
     model: str, numbers: Mapping[float, tuple[float, float]], rates: Sequence[float], digits: int
 ) -> tuple[str, ...]:
-    cells = [
-        f"{numbers[r][0]:.{digits}f} ± {numbers[r][1]:.{digits}f}" if r in numbers else "-" for r in rates
-    ]
+    cells = [_published_text(*numbers[r], digits) if r in numbers else "-" for r in rates]
     return (f"{model}, published", *cells, "published")
+
+
+def _published_text(mean: float, sd: float, digits: int) -> str:
+    return f"{mean:.{digits}f}" if math.isnan(sd) else f"{mean:.{digits}f} ± {sd:.{digits}f}"
 
 
 def _difference_text(ours: Values, theirs: Values, digits: int) -> str:

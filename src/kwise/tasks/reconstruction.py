@@ -82,6 +82,13 @@ class Reconstruction:
             tables.append(rows)
         return tables
 
+    def progress(self, prediction: Prediction, targets: Targets) -> list[float]:
+        """PSNR of the magnitude of every case in dB, mean over its slices and frames."""
+        doing = "measuring the progress of a reconstruction"
+        images, truths = _images(doing, prediction, targets)
+        _check_shapes(doing, images, truths)
+        return [float(psnr(image.abs(), truth.abs()).mean()) for image, truth in zip(images, truths)]
+
 
 def _row(image: Tensor, truth: Tensor) -> dict[str, float]:
     """Scores of one case (z, f, y, x)."""
