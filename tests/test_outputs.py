@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import h5py
 import nibabel
 import numpy as np
 import pydicom
@@ -381,6 +380,7 @@ def test_law_an_output_only_adds_files_and_leaves_nothing_half_written(name: str
     told = delivery(scan_with(GEOMETRIES["oblique"]))
     OUTPUTS[name].write(tmp_path, told)
     made = [file for file in tmp_path.rglob("*") if file.is_file()]
+    assert {file.name for file in tmp_path.iterdir()} <= set(OUTPUTS[name].files)
     assert made and all(file.stat().st_size > 0 and not file.name.endswith(".part") for file in made)
     empty = tmp_path / "images alone"
     empty.mkdir()
@@ -406,16 +406,19 @@ def test_an_unknown_output_is_one_line() -> None:
         chosen_outputs(["tiff"])
 
 
-def test_older_dicom_of_a_longer_cine_goes_away(tmp_path: Path, save_tiny: Callable[..., Path]) -> None:
+def test_an_older_answer_goes_away_and_other_files_stay(
+    tmp_path: Path, save_tiny: Callable[..., Path]
+) -> None:
     checkpoint = save_tiny(tmp_path / "tiny", {"matrix": [16, 16]})
-    for n_frames in (4, 2):
+    out = tmp_path / "out"
+    for n_frames, also in ((4, ["dicom", "mrd"]), (2, ["dicom"])):
         kspace = fft2c(image_of()[:, :n_frames]).unsqueeze(0)
         write_scan(tmp_path / "p.h5", scan_with(GEOMETRIES["oblique"], kspace=kspace))
-        predict_file(tmp_path / "p.h5", tmp_path / "out", checkpoint, also=["dicom", "mrd"])
-    names = sorted(file.name for file in (tmp_path / "out" / "dicom").iterdir())
+        predict_file(tmp_path / "p.h5", out, checkpoint, also=also)
+        (out / "mine.txt").write_text("a note of my own")
+    names = sorted(file.name for file in (out / "dicom").iterdir())
     assert names == ["images.dcm", "seg_001.dcm", "seg_002.dcm"]
-    with h5py.File(tmp_path / "out" / "images.mrd.h5") as file:
-        assert len(file["dataset/image_0/header"]) == SHAPE[0] * 2
+    assert (out / "mine.txt").is_file() and not (out / "images.mrd.h5").exists()
 
 
 def test_images_from_magnitudes_are_said_to_be_simulated(tmp_path: Path) -> None:

@@ -100,7 +100,13 @@ def answer(scan: Scan, loaded: Loaded, change: Callable[[Measurement], Measureme
 
 
 def answer_of_labels(scan: Scan, labels: Tensor, n_classes: int, seen: str = "") -> Answer:
-    """An answer made of labels (z, t, y, x) on the scan's grid: areas, ED and ES, phenotypes, Dice."""
+    """An answer made of labels (z, t, y, x) on the scan's grid: areas, ED and ES, phenotypes, Dice.
+
+    ValueError for a model whose classes are none of kwise's.
+    """
+    if not 2 <= n_classes <= len(CLASS_NAMES):
+        wanted = f"2 to {len(CLASS_NAMES)}: {', '.join(CLASS_NAMES)}"
+        raise ValueError(f"answering {scan.case}: got a model of {n_classes} classes; wanted {wanted}")
     areas = named_areas(labels, scan, n_classes)
     sizes = {"LV": areas[CLASS_NAMES[STRUCTURES["LV"]]]}
     ed, es = ed_es(sizes)

@@ -16,7 +16,7 @@ from kwise.data.raw import open_any, with_kspace
 from kwise.models import MODELS
 from kwise.predict.answer import Answer
 from kwise.predict.door import with_pixel_size
-from kwise.predict.outputs import Delivery, Output, chosen_outputs
+from kwise.predict.outputs import OUTPUTS, Delivery, Output, chosen_outputs
 from kwise.predict.predictors import answer_by_task
 from kwise.predict.run_card import file_name
 
@@ -130,7 +130,7 @@ def write_answer(
 
 
 def write_outputs(folder: Path, told: Delivery, outputs: Mapping[str, Output]) -> None:
-    """Write outputs into `folder`, in place of older ones of the same names.
+    """Write outputs into `folder`, in place of all that an older answer left there; other files stay.
 
     They are written beside it first: whatever fails while writing leaves the folder as it was.
     """
@@ -140,10 +140,19 @@ def write_outputs(folder: Path, told: Delivery, outputs: Mapping[str, Output]) -
         for output in outputs.values():
             output.write(part, told)
         folder.mkdir(parents=True, exist_ok=True)
-        for made in sorted(part.iterdir()):
-            if made.is_dir():
-                shutil.rmtree(folder / made.name, ignore_errors=True)
-            made.replace(folder / made.name)
+        made = {path.name: path for path in part.iterdir()}
+        for name in {name for output in OUTPUTS.values() for name in output.files} | set(made):
+            if name not in made or made[name].is_dir():
+                _remove(folder / name)  # an older answer beside the new run card would be believed
+            if name in made:
+                made[name].replace(folder / name)
     finally:
         with suppress(OSError):
             shutil.rmtree(part, ignore_errors=True)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
