@@ -216,6 +216,16 @@ def test_a_task_nobody_answers_is_one_line() -> None:
         answer_by_task(make_scan(), Loaded(TimesFrame(), "stand_in", {}, {"task": "divination"}))
 
 
+def test_a_checkpoint_of_other_classes_is_one_line() -> None:
+    class Many(nn.Module):
+        def forward(self, measurement: Measurement, query: Query) -> Prediction:
+            assert query.frames is not None
+            return Prediction(logits=torch.zeros(1, 9, SHAPE[0], query.frames.shape[1], *SHAPE[2:]))
+
+    with pytest.raises(ValueError, match=r"got a model of 9 classes; wanted 2 to 6: background, LV pool"):
+        answer(make_scan(), loaded(Many()))
+
+
 def test_an_answer_of_images_alone_has_no_areas_and_says_so(
     tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

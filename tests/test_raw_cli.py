@@ -1,5 +1,6 @@
 """Raw files on the command line: `info`, `predict` take any; `convert` writes kwise's layout and MRD."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -111,18 +112,21 @@ def test_convert_says_that_images_were_simulated(
 def test_predict_takes_raw_files_and_never_loads_what_simulates(
     files: dict[str, Path], tmp_path: Path
 ) -> None:
-    """In a fresh process: undersampled raw data, and an image whose k-space is said to be simulated."""
+    """In a fresh process, into every output: undersampled raw data of several coils, compressed to two, and
+    an image whose k-space is said to be simulated.
+    """
     options = {"channels": (4, 8)}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         save_checkpoint(
-            tmp_path / "c", MODELS["syn_net"](**options), "syn_net", options, {"matrix": [16, 16]}
+            tmp_path / "c", MODELS["syn_net"](**options), "syn_net", options, {"matrix": [16, 16], "coils": 2}
         )
     program = (
         "import sys; from kwise.cli import main\n"
         "out, checkpoint, *files = sys.argv[1:]\n"
         "for i, file in enumerate(files):\n"
-        "    assert main(['predict', file, '-o', f'{out}/{i}', '--checkpoint', checkpoint]) == 0, file\n"
+        "    words = ['-o', f'{out}/{i}', '--checkpoint', checkpoint, '--also', 'dicom', 'mrd', 'parquet']\n"
+        "    assert main(['predict', file, *words]) == 0, file\n"
         "faking = {'simulate', 'sampling', 'phantom', 'recipes'}\n"
         "bad = [m for m in sys.modules if m.startswith('kwise.') and m.split('.')[1] in faking]\n"
         "assert not bad, bad\n"
@@ -134,3 +138,10 @@ def test_predict_takes_raw_files_and_never_loads_what_simulates(
     assert run.returncode == 0, run.stderr
     pages = [(tmp_path / str(i) / "report.html").read_text() for i in range(3)]
     assert ["was simulated" in page for page in pages] == [False, False, True]
+    card = json.loads((tmp_path / "0" / "run.json").read_text())
+    assert card["simulated"] is None and card["measurement"]["coils"] == 3
+    assert card["measurement"]["acceleration_achieved"] == 2 and card["measurement"]["lines_per_frame"] == [
+        12,
+        12,
+    ]
+    assert card["model"]["saw"].endswith("of 2 virtual coils")

@@ -159,7 +159,8 @@ def _predict(verb: Verb) -> None:
     def run(options: argparse.Namespace) -> None:
         from kwise.cli.predicting import run_predict
 
-        run_predict(options.path, options.output, options.checkpoint, options.also, options.workers)
+        pixel = None if options.pixel_mm is None else tuple(options.pixel_mm)
+        run_predict(options.path, options.output, options.checkpoint, options.also, options.workers, pixel)
 
     about = "answer a scan, or a folder of scans: NIfTI, CSV, JSON and a report; --also for more"
     parser = verb("predict", about, "kwise predict p.h5 -o out --also dicom mrd parquet", run)
@@ -170,6 +171,8 @@ def _predict(verb: Verb) -> None:
     more = f"{', '.join(ALSO)}: files beside those always written"
     formats = partial(word_of, ALSO)
     add("--also", type=formats, nargs="+", action="extend", default=[], metavar="FORMAT", help=more)
+    size = "size of a pixel, for files that do not tell it"
+    add("--pixel-mm", type=positive, nargs=2, metavar=("Y", "X"), help=size)
     add("--workers", type=count, default=1, metavar="N", help="of a folder, scans at a time; default: 1")
 
 

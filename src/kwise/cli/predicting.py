@@ -12,16 +12,21 @@ from kwise.predict.bounds import bound_lines
 
 
 def run_predict(
-    path: Path, folder: Path, checkpoint: Path | None, also: Sequence[str] = (), workers: int = 1
+    path: Path,
+    folder: Path,
+    checkpoint: Path | None,
+    also: Sequence[str] = (),
+    workers: int = 1,
+    pixel_mm: tuple[float, float] | None = None,
 ) -> None:
     """Answer one scan, or every scan below a folder, and say in a few lines what was found and where it
     lies.
     """
     command = shlex.join(["kwise", *sys.argv[1:]])
     if is_cohort(path):
-        _run_cohort(path, folder, Order(checkpoint, tuple(also), command), workers)
+        _run_cohort(path, folder, Order(checkpoint, tuple(also), command, pixel_mm), workers)
         return
-    found = predict_file(path, folder, checkpoint, also, command)
+    found = predict_file(path, folder, checkpoint, also, command, pixel_mm)
     for line in summary(found):
         print(line)
     print(f"wrote {', '.join(sorted(made.name for made in folder.iterdir()))} in {folder}")

@@ -43,6 +43,7 @@ TaskLoss = Callable[[Prediction, Targets], Tensor]
 _GIVES_WAY = 1  # the bank that the support regression replaces: neither the most mobile nor the calmest
 
 
+
 class HarmonicUNet(nn.Module):
     """Harmonic view sharing -> images -> U-Net on `block` x `block` pixels, for the queried frames alone.
 

@@ -106,7 +106,7 @@ def answer(scan: Scan, loaded: Loaded, change: Callable[[Measurement], Measureme
         return labels
 
     coils = with_coils_for(scan, told)
-    seen = look_twice(coils, look, told) if is_wide(coils, told) else Seen(look(coils), _cut(told))
+    seen = look_twice(coils, look, told) if is_wide(coils, told) else Seen(look(coils), _cut(coils, told))
     return with_intervals(answer_of_labels(scan, seen.labels, n_classes, seen.words), watch.intervals())
 
 
@@ -119,7 +119,13 @@ def with_intervals(found: Answer, told: Intervals | None) -> Answer:
 
 
 def answer_of_labels(scan: Scan, labels: Tensor, n_classes: int, seen: str = "") -> Answer:
-    """An answer made of labels (z, t, y, x) on the scan's grid: areas, ED and ES, phenotypes, Dice."""
+    """An answer made of labels (z, t, y, x) on the scan's grid: areas, ED and ES, phenotypes, Dice.
+
+    ValueError for a model whose classes are none of kwise's.
+    """
+    if not 2 <= n_classes <= len(CLASS_NAMES):
+        wanted = f"2 to {len(CLASS_NAMES)}: {', '.join(CLASS_NAMES)}"
+        raise ValueError(f"answering {scan.case}: got a model of {n_classes} classes; wanted {wanted}")
     areas = named_areas(labels, scan, n_classes)
     sizes = {"LV": areas[CLASS_NAMES[STRUCTURES["LV"]]]}
     ed, es = ed_es(sizes)
@@ -140,9 +146,11 @@ def answer_of_labels(scan: Scan, labels: Tensor, n_classes: int, seen: str = "")
     )
 
 
-def _cut(preprocessing: Mapping[str, Any]) -> str:
-    matrix = matrix_of(preprocessing)
-    return "all of k-space" if matrix is None else f"the central {matrix[0]} x {matrix[1]} of k-space"
+def _cut(scan: Scan, preprocessing: Mapping[str, Any]) -> str:
+    matrix = matrix_for(scan, preprocessing)
+    seen = "all of k-space" if matrix is None else f"the central {matrix[0]} x {matrix[1]} of k-space"
+    n_coils = 0 if scan.kspace is None else len(scan.kspace)
+    return seen + (f" of {n_coils} virtual coils" if "virtual coils" in scan.notes else "")
 
 
 def named_areas(labels: Tensor, scan: Scan, n_classes: int) -> dict[str, Tensor]:

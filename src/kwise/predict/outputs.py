@@ -53,7 +53,7 @@ class Delivery:
 
 @dataclass(frozen=True)
 class Output:
-    """A format: what it is, and `write(folder, delivery)`, which adds its files to an existing folder.
+    """A format: what it is, and `write(folder, delivery)`, which adds its `files` to an existing folder.
 
     An answer without what the format holds (no labels, no areas) gives no file. `libraries` of the `extra` of
     kwise have to be installed; `always` is written without being asked for.
@@ -61,6 +61,7 @@ class Output:
 
     about: str
     write: Callable[[Path, Delivery], None]
+    files: tuple[str, ...]
     always: bool = False
     extra: str = ""
     libraries: tuple[str, ...] = ()
@@ -148,18 +149,37 @@ def write_mrd(folder: Path, told: Delivery) -> None:
 
 
 OUTPUTS: dict[str, Output] = {
-    "nifti": Output("labels and images as 4-D NIfTI in the scanner's geometry", write_nifti, always=True),
-    "csv": Output("areas per frame and phenotypes", write_tables, always=True),
-    "json": Output("phenotypes with units and intervals, and the run card", write_phenotypes, always=True),
-    "report": Output("one self-contained page", write_report, always=True),
+    "nifti": Output(
+        "labels and images as 4-D NIfTI in the scanner's geometry",
+        write_nifti,
+        ("segmentation.nii.gz", "reconstruction.nii.gz"),
+        always=True,
+    ),
+    "csv": Output(
+        "areas per frame and phenotypes", write_tables, ("areas.csv", "phenotypes.csv"), always=True
+    ),
+    "json": Output(
+        "phenotypes with units and intervals, and the run card",
+        write_phenotypes,
+        (PHENOTYPES, RUN_CARD),
+        always=True,
+    ),
+    "report": Output("one self-contained page", write_report, ("report.html",), always=True),
     "dicom": Output(
         "an enhanced MR image, and a SEG per cardiac phase",
         write_dicom,
+        ("dicom",),
         extra="dicom",
         libraries=("pydicom", "highdicom"),
     ),
-    "mrd": Output("images and labels as MRD image series", write_mrd),
-    "parquet": Output("the tables as Parquet", write_parquets, extra="parquet", libraries=("pyarrow",)),
+    "mrd": Output("images and labels as MRD image series", write_mrd, ("images.mrd.h5",)),
+    "parquet": Output(
+        "the tables as Parquet",
+        write_parquets,
+        ("areas.parquet", "phenotypes.parquet"),
+        extra="parquet",
+        libraries=("pyarrow",),
+    ),
 }
 
 

@@ -120,9 +120,17 @@ def _outline(labels: np.ndarray) -> np.ndarray:
     return (labels > 0) & np.any([labels != other for other in neighbours], axis=0)
 
 
+_MASK = ((24, 27, 34), (245, 196, 81))  # left out, acquired
+
+
 def mask_picture(mask: np.ndarray) -> bytes:
     """PNG of a line mask (t, ky) as ky down, t across: acquired lines bright."""
-    return png(np.ascontiguousarray(mask.T).astype(np.uint8), [(24, 27, 34), (245, 196, 81)])
+    return png(np.ascontiguousarray(mask.T).astype(np.uint8), _MASK)
+
+
+def mask_film(mask: np.ndarray) -> bytes:
+    """PNG film of a mask (t, ky, kx): acquired samples bright."""
+    return png(mask.astype(np.uint8).reshape(-1, mask.shape[-1]), _MASK)
 
 
 def curves(

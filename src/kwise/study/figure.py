@@ -8,7 +8,7 @@ from torch import Tensor
 
 from kwise.checkpoint import Loaded, load_checkpoint
 from kwise.data import DATASETS
-from kwise.data.loader import Acquisition, draw_scan_mask, simulate
+from kwise.data.acquisition import Acquisition, draw_scan_mask, simulate
 from kwise.data.sunnybrook import lv_or_rest
 from kwise.fourier import ifft2c
 from kwise.metrics import dice
