@@ -19,7 +19,7 @@ SRC = ROOT / "src" / "kwise"
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("atomic", "checks", "types", "seeding", "nn"),  # 0: nouns and bricks
     ("fourier",),  # 1: ground
-    ("coordinates", "operator", "coils"),  # 2: ground
+    ("coordinates", "gridding", "operator", "coils"),  # 2: ground
     (
         "sampling",
         "simulate",
@@ -39,7 +39,10 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 # The only imports between different neighbours of one floor: (who, whom).
 SIDEWAYS = {
     ("types", "checks"),
+    ("operator", "gridding"),
+    ("coils", "gridding"),
     ("coils", "operator"),
+    ("simulate", "sampling"),
     ("training", "checkpoint"),
     ("evaluate", "checkpoint"),
     ("predict", "checkpoint"),

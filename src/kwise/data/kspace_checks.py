@@ -183,6 +183,29 @@ def read_spacing(path: Path, attributes: Mapping[str, Any]) -> tuple[float, floa
     return z, y, x
 
 
+def read_image_shape(
+    path: Path, attributes: Mapping[str, Any], arrays: Mapping[str, Tensor]
+) -> tuple[tuple[int, int] | None, dict[str, str]]:
+    """(y, x) of the image that a trajectory stands for, None without one; a note where the file does not
+    tell.
+    """
+    if "trajectory" not in arrays:
+        return None, {}
+    lowest, highest = (float(x) for x in arrays["trajectory"].aminmax())
+    if lowest < -0.5 or highest > 0.5:
+        raise bad_file(path, f"positions from {lowest:g} to {highest:g}", "-0.5 to 0.5 cycles per pixel")
+    values = read_numbers(path, attributes, "image_shape", (2,))
+    if values is not None:
+        if not ((values >= 1) & (values == values.round())).all():
+            raise bad_file(path, f"image_shape = {values.tolist()}", "two whole numbers (y, x)")
+        return (int(values[0]), int(values[1])), {}
+    for name in ("labels", "coil_maps"):
+        if name in arrays:
+            return (arrays[name].shape[-2], arrays[name].shape[-1]), {}
+    points = arrays["kspace"].shape[-1]
+    return (points, points), {"image shape": f"not told: {points} x {points}, the points of a spoke"}
+
+
 def read_frame(path: Path, attributes: Mapping[str, Any], key: str, n_frames: int) -> int | None:
     """ED or ES, counted from 0; None where the file does not say."""
     value = read_numbers(path, attributes, key, ())

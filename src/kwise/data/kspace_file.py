@@ -24,6 +24,7 @@ from kwise.data.kspace_checks import (
     one_line,
     open_file,
     read_frame,
+    read_image_shape,
     read_notes,
     read_numbers,
     read_spacing,
@@ -120,7 +121,8 @@ def _encoded(path: Path, scan: Scan, acceleration: float | None) -> bytes:
 
 def _arrays(scan: Scan) -> dict[str, Tensor]:
     assert scan.kspace is not None
-    mask = torch.ones(scan.shape, dtype=torch.bool) if scan.mask is None else scan.mask.expand(scan.shape)
+    grid = scan.kspace.shape[1:]
+    mask = torch.ones(grid, dtype=torch.bool) if scan.mask is None else scan.mask.expand(grid)
     arrays = {
         "kspace": (torch.where(mask, scan.kspace, 0), torch.complex64),
         "mask": (mask, torch.bool),
@@ -146,6 +148,7 @@ def _attributes(scan: Scan, acceleration: float | None) -> dict[str, Any]:
         "affine": None if scan.affine is None else scan.affine.to(torch.float64).numpy(),
         "ed": scan.ed,
         "es": scan.es,
+        "image_shape": None if scan.image_shape is None else np.array(scan.image_shape),
         "acceleration": None if nominal is None else float(nominal),
     }
     always = {
@@ -165,6 +168,7 @@ def _decoded(path: Path, arrays: dict[str, Tensor], attributes: Mapping[str, Any
     check_fit(f"reading k-space file {path}", arrays)
     frame_ms = read_numbers(path, attributes, "frame_ms", ())
     affine = read_numbers(path, attributes, "affine", (4, 4))
+    image_shape, told = read_image_shape(path, attributes, arrays)
     return Scan(
         case=as_text(attributes.get("case", path.stem)),
         kspace=arrays["kspace"],
@@ -177,7 +181,8 @@ def _decoded(path: Path, arrays: dict[str, Tensor], attributes: Mapping[str, Any
         affine=None if affine is None else torch.from_numpy(affine),
         ed=read_frame(path, attributes, "ed", kspace.shape[2]),
         es=read_frame(path, attributes, "es", kspace.shape[2]),
-        notes=_all_notes(path, attributes),
+        notes=_all_notes(path, attributes) | told,
+        image_shape=image_shape,
     )
 
 
