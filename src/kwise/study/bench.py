@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from kwise.checkpoint import Loaded, load_checkpoint
-from kwise.data.loader import Acquisition, draw_scan_mask, measure, simulate
+from kwise.data.acquisition import Acquisition, draw_scan_mask, measure, simulate
 from kwise.models import MODELS
 from kwise.models.controls import CONTROLS
 from kwise.predict.answer import matrix_of
