@@ -31,6 +31,7 @@ def preprocessing_of(recipe: Recipe) -> dict[str, object]:
         "n_coils": acquisition.n_coils,
         "snr": None if acquisition.snr is None else list(acquisition.snr),
         "reference": acquisition.reference,
+        "masks_on_matrix": acquisition.masks_on_matrix,
         "fully_sampled": recipe.fully_sampled,
         "recipe": recipe.name,
         "seed": recipe.seed,
@@ -61,6 +62,7 @@ def acquisition_of(seen: Preprocessing) -> Acquisition:
         matrix=matrix_of(seen),
         fov_mm=seen.get("fov_mm", usual.fov_mm),
         reference=seen.get("reference", usual.reference),
+        masks_on_matrix=seen.get("masks_on_matrix", usual.masks_on_matrix),
     )
 
 
