@@ -204,7 +204,7 @@ def permute(samples: Samples) -> Samples:
 def test_every_parameter_gets_a_gradient(
     name: str, make_measurement: Make, global_state_untouched: None
 ) -> None:
-    measurement, model = make_measurement(ky=12, kx=16, z=2), build(name).train()
+    measurement, model = make_measurement(ky=12, kx=16, z=2, t=6), build(name).train()
     _training_loss(model, measurement).backward()
     for key, parameter in model.named_parameters():
         assert parameter.grad is not None, f"{key} got no gradient"

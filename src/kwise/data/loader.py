@@ -6,7 +6,7 @@ lines.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import torch
@@ -183,7 +183,9 @@ class TrainingBatches:
 
     `read(case) -> Scan`; `frames` queried frames per case (None: all); `points` queried points per case
     (None: dense); `augment(scan, generator) -> Scan` is applied before simulation. `frame_counts`: cines are
-    brought to one of these lengths, drawn per step, so that cases of any length share a batch.
+    brought to one of these lengths, drawn per step, so that cases of any length share a batch. `uses`: so
+    many steps in a row share one measurement and ask it for other frames, which saves its simulation and
+    whatever a model computes of it once.
     """
 
     cases: Sequence[str]
@@ -195,8 +197,37 @@ class TrainingBatches:
     seed: int = 0
     augment: Callable[[Scan, torch.Generator], Scan] | None = None
     frame_counts: tuple[int, ...] | None = None
+    uses: int = 1
+    _last: dict[int, Batch] = field(default_factory=dict, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.uses > 1 and (self.frames is None or self.points is not None):
+            raise ValueError(
+                f"drawing training batches: got uses={self.uses} without frames or with points; "
+                "wanted frames to share among the uses"
+            )
 
     def __call__(self, step: int) -> Batch:
+        if self.uses == 1:
+            return self._batch(step)
+        drawn, use = divmod(step, self.uses)
+        if drawn not in self._last:
+            self._last.clear()
+            self._last[drawn] = self._batch(drawn)
+        return self._share(self._last[drawn], use)
+
+    def _share(self, batch: Batch, use: int) -> Batch:
+        """The frames of one of the `uses` of a batch that was drawn with all of them."""
+        frames, targets = batch.targets.query.frames, batch.targets
+        assert frames is not None and self.frames is not None
+        some = slice(use * self.frames, (use + 1) * self.frames)
+        image = None if targets.image is None else targets.image[:, :, some]
+        query = replace(targets.query, frames=frames[:, some])
+        # ED and ES index frames that may belong to another use.
+        share = Targets(targets.labels[:, :, some], image, query, targets.spacing_mm)
+        return replace(batch, targets=share)
+
+    def _batch(self, step: int) -> Batch:
         draw = generator("batch", self.seed, step)
         names = [pick(self.cases, draw) for _ in range(self.batch_size)]
         n_frames = None if self.frame_counts is None else pick(self.frame_counts, draw)
@@ -218,7 +249,7 @@ class TrainingBatches:
         acceleration = pick(self.acquisition.accelerations, draw)
         mask = draw_scan_mask(scan, pick(self.acquisition.masks, draw), acceleration, words)
         measurement = measure(scan, mask, self.acquisition.matrix)
-        frames = None if self.frames is None else draw_frames(scan, self.frames, draw)
+        frames = None if self.frames is None else draw_frames(scan, self.frames * self.uses, draw)
         assert measurement.image_shape is not None
         targets = targets_of(scan, measurement.image_shape, frames)
         if self.acquisition.reference:

@@ -42,15 +42,26 @@ def _small(model: str, steps: int, options: Mapping[str, object] | None = None) 
     )
 
 
-def harmonic_unet_small() -> Recipe:
-    """Ours, with an inverse FFT."""
-    return _small("harmonic_unet", 6000)
+def harmonic_unet_small(name: str = "harmonic_unet_small", context: bool = True) -> Recipe:
+    """Ours, with an inverse FFT: 60 steps fit the priors to held-out lines, the rest the U-Net to labels."""
+    recipe = _small("harmonic_unet", 3400, {} if context else {"context": False})
+    net = replace(recipe.stages[0], name="net")
+    prior = replace(
+        net, name="prior", steps=240, learning_rate=0.03, matrix_rate=0.0, warmup=5, validate_every=0
+    )
+    return replace(recipe, name=name, stages=(prior, net), uses=4)
 
 
 def harmonic_unet_untimed_small() -> Recipe:
-    """An earlier form: not told the cardiac phase, on 2 x 2 pixel blocks, with other channels."""
-    options = {"block": 2, "channels": (32, 64, 96, 128), "context": False}
-    return replace(_small("harmonic_unet", 6400, options), name="harmonic_unet_untimed_small")
+    """The same without the cardiac phase."""
+    return harmonic_unet_small("harmonic_unet_untimed_small", context=False)
+
+
+def harmonic_unet_independent_small() -> Recipe:
+    """The same without the support regression: every ky line alone."""
+    recipe = _small("harmonic_unet", 6000, {"n_passes": 0})
+    stages = (replace(recipe.stages[0], name="net"),)
+    return replace(recipe, name="harmonic_unet_independent_small", stages=stages)
 
 
 def disk_plus_small() -> Recipe:
