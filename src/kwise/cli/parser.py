@@ -7,12 +7,14 @@ from pathlib import Path
 
 from kwise import __version__
 from kwise.cli.figure_words import figure_verb
-from kwise.cli.words import Verb, count, nearest, positive, positive_or_none, whole, word_of
+from kwise.cli.serving import add_serve
+from kwise.cli.words import Verb, count, nearest, positive, positive_or_none, slices, whole, word_of
 
 Run = Callable[[], None]
 PAPERS = ("disk", "kspace_transformer")
 SCALES = ("small", "acdc", "paper")
 ALSO = ("dicom", "mrd", "parquet")  # of kwise.predict.OUTPUTS, which is too slow to import for --help
+SLICES = "some slices alone, from 0: 3, or 2:5; no more of the file is read"
 SECTIONS = ("models", "masks", "datasets", "recipes", "phases")
 
 
@@ -76,6 +78,7 @@ def build() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]
     _evaluate(verb)
     _table(verb)
     figure_verb(verb)
+    add_serve(verb)
     return parser, verbs
 
 
@@ -163,18 +166,20 @@ def _info(verb: Verb) -> None:
     def run(options: argparse.Namespace) -> None:
         from kwise.cli.showing import show_info
 
-        show_info(options.path)
+        show_info(options.path, options.slices)
 
     about = "tell what a file of any format kwise reads, or a checkpoint folder, holds; draws the mask"
     parser = verb("info", about, "kwise info scan.mrd", run)
     parser.add_argument("path", type=Path, metavar="PATH", help="raw data, images, or a checkpoint folder")
+    parser.add_argument("--slices", type=slices, metavar="N", help=SLICES)
 
 
 def _convert(verb: Verb) -> None:
     def run(options: argparse.Namespace) -> None:
         from kwise.cli.converting import run_convert
 
-        run_convert(options.source, options.target, options.to, options.axes, options.mask, options.coils)
+        given = (options.axes, options.mask, options.coils, options.slices)
+        run_convert(options.source, options.target, options.to, *given)
 
     about = "write a file of any format kwise reads as kwise's own k-space file, or as MRD"
     parser = verb("convert", about, "kwise convert cine_sax.mat p.h5 --mask mask_Uniform8.mat --coils 4", run)
@@ -186,6 +191,7 @@ def _convert(verb: Verb) -> None:
     add("--axes", metavar="NAMES", help='axes of a numpy array, e.g. "t c ky kx"')
     add("--mask", type=Path, metavar="FILE", help="a CMRxRecon mask file to undersample with")
     add("--coils", type=count, metavar="N", help="compress to N virtual coils; default: keep all")
+    add("--slices", type=slices, metavar="N", help=SLICES)
 
 
 def _list(verb: Verb) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from kwise.data import acdc, brain, fastmri, heart, oasis, patients, slices, sunnybrook
+from kwise.data import acdc, brain, fastmri, heart, mnms, oasis, patients, slices, sunnybrook
 from kwise.data.splits import default_root, nearest, split_of
 from kwise.types import Scan
 
@@ -81,6 +81,7 @@ DATASETS: dict[str, DataSet] = {
     "sunnybrook": DataSet(
         "sunnybrook", "Sunnybrook slices, LV pool alone", sunnybrook.cases, sunnybrook.read, labelled=(1,)
     ),
+    "mnms": DataSet("mnms", "M&Ms short-axis cines, labels at ED and ES", mnms.cases, mnms.read),
     "brain": DataSet("brain", "one T1 brain volume, slices split by blocks", brain.cases, brain.read, ()),
     "slices": slices_dataset(),
     "oasis": DataSet("oasis", "OASIS-1 T1 brains, slices without labels", oasis.cases, oasis.read, ()),
