@@ -27,7 +27,7 @@ from kwise.data.kspace_checks import (
     read_numbers,
     read_spacing,
 )
-from kwise.types import Scan
+from kwise.types import VIEWS, Scan
 
 
 def write_scan(path: str | Path, scan: Scan, acceleration: float | None = None) -> None:
@@ -127,6 +127,7 @@ def _attributes(scan: Scan, acceleration: float | None) -> dict[str, Any]:
         "ed": scan.ed,
         "es": scan.es,
         "acceleration": None if nominal is None else float(nominal),
+        "views": None if scan.views is None else json.dumps(scan.views),
     }
     always = {
         "format": FORMAT,
@@ -158,7 +159,22 @@ def _decoded(path: Path, arrays: dict[str, Tensor], attributes: Mapping[str, Any
         ed=read_frame(path, attributes, "ed", kspace.shape[2]),
         es=read_frame(path, attributes, "es", kspace.shape[2]),
         notes=_all_notes(path, attributes),
+        views=_views(path, attributes, kspace.shape[1]),
     )
+
+
+def _views(path: Path, attributes: Mapping[str, Any], n_slices: int) -> tuple[str, ...] | None:
+    """The name of every view, None where the file names none."""
+    if "views" not in attributes:
+        return None
+    try:
+        names = json.loads(as_text(attributes["views"]))
+    except ValueError as error:
+        raise bad_file(path, f"views that are no JSON ({one_line(error)})", "a JSON list of names") from error
+    if not isinstance(names, list) or len(names) != n_slices or not set(names) <= set(VIEWS):
+        wanted = f"{n_slices} names out of {', '.join(VIEWS)}"
+        raise bad_file(path, f"views {names}", wanted)
+    return tuple(names)
 
 
 def _all_notes(path: Path, attributes: Mapping[str, Any]) -> dict[str, str]:

@@ -36,6 +36,7 @@ from kwise.types import Measurement, Prediction, Query, Targets
 TaskLoss = Callable[[Prediction, Targets], Tensor]
 _HOLD_OUT = 4  # one acquired line in so many is predicted from the others
 
+
 class HarmonicUNet(nn.Module):
     """Harmonic view sharing -> images -> U-Net on `block` x `block` pixels, for the queried frames alone.
 
