@@ -1,4 +1,4 @@
-"""A joint checkpoint answers a file of nine views: every output, a missing view, a file that names no views."""
+"""A joint checkpoint answers a file of nine views: every output, a missing view, views that nobody named."""
 
 import csv
 import json
