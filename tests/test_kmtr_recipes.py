@@ -114,7 +114,8 @@ def scan_of(case: str, **changes: object) -> Scan:
 
 
 def test_what_is_known_of_a_person_reaches_the_targets() -> None:
-    acquisition = Acquisition(matrix=None, fov_mm=None, reference_kspace=True, one_mask=True)
+    acquisition = Acquisition(accelerations=(2.0,), matrix=None, fov_mm=None, reference_kspace=True)
+    acquisition = replace(acquisition, one_mask=True)
     batches = TrainingBatches(["a", "b"], scan_of, acquisition, 2, frames=None)
     with pytest.raises(ValueError, match="got 'LVEDV'; wanted one of"):
         TrainingBatches(["a"], lambda c: scan_of(c, phenotypes={"LVEDV": 1.0}), acquisition, 1, frames=None)(

@@ -44,6 +44,7 @@ _GIVES_WAY = 1  # the bank that the support regression replaces: neither the mos
 
 
 
+
 class HarmonicUNet(nn.Module):
     """Harmonic view sharing -> images -> U-Net on `block` x `block` pixels, for the queried frames alone.
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from kwise.checkpoint import Loaded
 from kwise.predict.answer import Answer, answer
+from kwise.predict.joint import answer_joint
 from kwise.predict.reconstruction import reconstruct
 from kwise.types import Scan
 
@@ -11,6 +12,7 @@ from kwise.types import Scan
 PREDICTORS: dict[str, Callable[[Scan, Loaded], Answer]] = {
     "segmentation": answer,
     "reconstruction": reconstruct,
+    "joint": answer_joint,
 }
 
 

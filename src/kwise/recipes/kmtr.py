@@ -121,9 +121,7 @@ def align(scale: Scale) -> Recipe:
     options = {"preset": scale.preset, "chunk": 32}
     batch = 64 if scale.name == "small" else 256
     init = ("image_mae", "kspace_mae")
-    made = _recipe(
-        scale, "align", "kmtr_align", Pretraining(), 40, batch, options, reference=True, init=init
-    )
+    made = _recipe(scale, "align", "kmtr_align", Pretraining(), 40, batch, options, reference=True, init=init)
     return replace(made, stages=(replace(made.stages[0], name="align"),))
 
 
