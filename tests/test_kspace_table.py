@@ -13,7 +13,8 @@ import torch
 from kwise.checkpoint import save_checkpoint
 from kwise.cli.parser import PAPERS
 from kwise.data import DATASETS, brain, heart_dataset, slices
-from kwise.data.loader import Acquisition, draw_scan_mask, evaluation_batches, measure, simulate
+from kwise.data.acquisition import Acquisition, draw_scan_mask, measure, simulate
+from kwise.data.loader import evaluation_batches
 from kwise.models import MODELS
 from kwise.models.kspace_attention import attention_map
 from kwise.models.kspace_transformer import KSpaceTransformer
