@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from kwise.checkpoint import save_checkpoint
-from kwise.cli.parser import PAPERS
+from kwise.cli.learning import PAPERS
 from kwise.data import DATASETS, brain, heart_dataset, slices
 from kwise.data.acquisition import Acquisition, draw_scan_mask, measure, simulate
 from kwise.data.loader import evaluation_batches
