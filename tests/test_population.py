@@ -147,7 +147,7 @@ def test_the_valve_plane_descends_and_the_atria_stand_above_it() -> None:
 
 
 def test_the_area_length_rule_is_off_by_its_own_error() -> None:
-    """docs/phantom.md states the error over more subjects: LA biplane -5 +- 3 %, RA -6 +- 9 %."""
+    """Mean of ED and ES; docs/phantom.md states the error over more subjects."""
     ratios = {"LA": [], "RA": []}
     for case in (name_of(i) for i in range(100, 116)):
         heart, times = heart_and_times(case)

@@ -29,6 +29,7 @@ def add_cohort(simulate: argparse.ArgumentParser) -> None:
     add("--split", default="all", type=partial(word_of, SPLITS), help="train, val, test or all; default: all")
     add("--frames", type=count, default=25, metavar="T", help="frames of a cycle; default: 25")
     add("--size", type=count, default=128, metavar="PIXELS", help="of 230.4 mm, a side; default: 128")
+    add("--sheet", type=Path, metavar="PNG", help="also draw three telling subjects, every view at ED and ES")
     add("--processes", type=count, default=1, metavar="N", help="subjects at a time; default: 1")
 
 
@@ -59,6 +60,11 @@ def _run_cohort(options: argparse.Namespace) -> None:
     write_cohort(
         options.output, cases, n_frames=options.frames, shape=shape, n_processes=options.processes, tell=tell
     )
+    if options.sheet is not None:
+        from kwise.cli.cohort_sheet import draw_sheet
+
+        draw_sheet(DATASETS["population"].cases(None, split), options.sheet)
+        print(f"wrote {options.sheet}")
     print(f"wrote {options.output / 'manifest.csv'}: a synthetic cohort, no patient is in it")
 
 

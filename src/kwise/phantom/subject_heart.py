@@ -102,7 +102,7 @@ def _draw_ventricles(d: Draws, subject: Subject) -> Ventricles:
         lost_base=at_base,
         lost_apex=at_apex,
         apex=length - base,
-        epi_apex=length - base + 7.0,
+        epi_apex=length - base + 5.0,
         base=base,
         equator=base * d.between(0.45, 0.75),
         rv_width=1.0,
