@@ -19,7 +19,7 @@ SRC = ROOT / "src" / "kwise"
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("atomic", "checks", "types", "seeding", "nn"),  # 0: nouns and bricks
     ("fourier",),  # 1: ground
-    ("coordinates", "operator", "coils"),  # 2: ground
+    ("coordinates", "gridding", "operator", "coils"),  # 2: ground
     (
         "sampling",
         "simulate",
@@ -31,7 +31,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("data", "models"),  # 4: never see each other
     ("tasks",),  # 5
     ("checkpoint", "training", "evaluate", "predict", "report"),  # 6: verbs
-    ("recipes",),  # 7: compositions
+    ("recipes", "serve"),  # 7: compositions
     ("cli", "__main__"),  # 8: the command line
     ("__init__",),  # 9: the twenty names a newcomer needs; nobody imports from it but the version
 )
@@ -39,7 +39,11 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 # The only imports between different neighbours of one floor: (who, whom).
 SIDEWAYS = {
     ("types", "checks"),
+    ("operator", "gridding"),
+    ("coils", "gridding"),
     ("coils", "operator"),
+    ("simulate", "sampling"),
+    ("phantom", "phenotypes"),  # the names of phenotypes, and the density of muscle
     ("training", "checkpoint"),
     ("evaluate", "checkpoint"),
     ("predict", "checkpoint"),
@@ -61,7 +65,7 @@ FORBIDDEN: dict[str, set[str]] = {
 RESERVED: dict[str, set[str]] = {
     "torch.fft": {"fourier"},
     "h5py": {"data"},
-    "ismrmrd": {"data"},
+    "ismrmrd": {"data", "serve"},  # serve: the stream protocol
     "nibabel": {"data"},
     "pydicom": {"data"},
     "highdicom": {"data"},

@@ -58,6 +58,34 @@ def test_info(
         assert fact in said, said
 
 
+def test_info_shows_every_item_of_a_scan(
+    files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same items whatever the format: MRD, and what it becomes in kwise's own layout."""
+    said_by(capsys, "convert", files["mrd"], tmp_path / "own.h5")
+    for path in (files["mrd"], tmp_path / "own.h5"):
+        said = said_by(capsys, "info", path)
+        facts = {line.split("  ")[0]: line.split("  ")[-1].strip() for line in said.splitlines()}
+        assert facts["kspace"].startswith("(c, z, t, ky, kx) = (3, 1, 2, 24, 20)"), said
+        assert [facts[name] for name in ("coils", "slices", "frames")] == ["3", "1", "2"]
+        assert facts["matrix"] == "24 x 20 (y, x)" and facts["trajectory"] == "Cartesian"
+        assert facts["voxel"] == "8 x 2 x 1.5 mm (z, y, x)" and facts["frame time"] == "42.5 ms"
+        assert facts["field of view"] == "48 x 30 mm (y, x)" and facts["missing"] == "coil maps"
+        assert facts["acceleration achieved"] == "2.00" and facts["acs"].startswith("1 central")
+        assert facts["models that fit"] == "none that comes with kwise" and "mask: ky down" in said
+
+
+def test_some_slices_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    truth = kspace_of(1, 5, 1, KY, KX)
+    np.save(tmp_path / "s.npy", truth)
+    assert "(1, 2, 1, 24, 20)" in said_by(capsys, "info", tmp_path / "s.npy", "--slices", "1:5:3")
+    said_by(capsys, "convert", tmp_path / "s.npy", tmp_path / "one.h5", "--slices", 3)
+    assert torch.allclose(open_any(tmp_path / "one.h5").kspace, torch.from_numpy(truth[:, [3]]), atol=1e-5)
+    for wrong, said in (("9", "got slices 9 asked of 5"), ("x", "wanted a slice such as 3"), ("-1", "-1")):
+        assert main(["info", str(tmp_path / "s.npy"), f"--slices={wrong}"]) == 2
+        assert said in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("target", ["out.h5", "out.mrd"])
 def test_convert(
     target: str, files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]

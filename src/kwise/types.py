@@ -4,6 +4,7 @@ Axis names: b case, c coil, z slice or view, t frame, ky phase encoding, kx read
 f queried frame, q queried point, k class. Shapes are checked here, once.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Self, TypeVar
 
@@ -14,6 +15,7 @@ from kwise.checks import check_finite, check_kspace, check_mask, check_rank, che
 
 CLASS_NAMES = ("background", "LV pool", "LV myocardium", "RV pool", "LA", "RA")
 IGNORE = -1  # label of a pixel nobody annotated
+VIEWS = ("SAX", "LAX_2CH", "LAX_3CH", "LAX_4CH")  # what `Scan.views` may say of each z
 
 Noun = TypeVar("Noun")
 
@@ -32,7 +34,10 @@ class Scan:
     ((c, z, t, ky, kx) complex64) is set. `mask` (z, t, ky, kx) bool tells what the scanner acquired (None:
     everything). `labels` (z, t, y, x) int64 uses kwise's classes, IGNORE where nobody annotated. `spacing_mm`
     is (z, y, x). `affine` (4x4) maps voxel (x, y, z) to scanner mm as in NIfTI. `ed`, `es` are 0-based
-    frames.
+    frames. `trajectory` (z, t, ky, kx, 2) and `image_shape` (y, x) are as in a Measurement.
+    frames. `views` names the plane of each z by a word of VIEWS. `phenotypes` (LVEDV_mL, LVEF_percent, ...),
+    `diseases` (CAD, high_blood_pressure, hypertension: 0 or 1) and `covariates` (age_years, sex_male,
+    height_cm, weight_kg) say what is known of the person, NaN = unknown.
     """
 
     case: str
@@ -48,6 +53,11 @@ class Scan:
     ed: int | None = None
     es: int | None = None
     notes: dict[str, str] = field(default_factory=dict)
+    image_shape: tuple[int, int] | None = None
+    views: tuple[str, ...] | None = None
+    phenotypes: Mapping[str, float] | None = None
+    diseases: Mapping[str, float] | None = None
+    covariates: Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
         if (self.image is None) == (self.kspace is None):
@@ -57,18 +67,26 @@ class Scan:
             check_finite("Scan.image", self.image)
         if self.kspace is not None:
             check_kspace("Scan.kspace", self.kspace, "c z t ky kx")
-        acquired = self.kspace
+        if self.trajectory is not None and (self.kspace is None or self.image_shape is None):
+            raise wanted(f"building Scan {self.case}", "a trajectory alone", "kspace and image_shape with it")
+        if self.trajectory is not None and self.kspace is not None:
+            check_shape("Scan.trajectory", self.trajectory, (*self.kspace.shape[1:], 2))
+        mask = None
         if self.mask is not None:
             check_mask("Scan.mask", self.mask, "z t ky kx")
-            mask = fit_mask("Scan.mask", self.mask, self.shape)
+            grid = self.shape if self.kspace is None else self.kspace.shape[1:]
+            mask = fit_mask("Scan.mask", self.mask, grid)
+        for coil in () if self.kspace is None else self.kspace:  # one at a time: nothing as large beside it
             # What was not acquired may hold anything: readers differ in what they leave there.
-            acquired = None if acquired is None else torch.where(mask, acquired, torch.zeros_like(acquired))
-        if acquired is not None:
-            check_finite("Scan.kspace", acquired)
+            if not bool(torch.isfinite(coil.sum())):
+                check_finite("Scan.kspace", coil if mask is None else torch.where(mask, coil, 0))
         if self.labels is not None:
             check_rank("Scan.labels", self.labels, "z t y x")
             if self.image is not None:
                 check_shape("Scan.labels", self.labels, self.shape)
+        if self.views is not None and not (len(self.views) == self.shape[0] and {*self.views} <= {*VIEWS}):
+            wish = f"{self.shape[0]} words out of {', '.join(VIEWS)}"
+            raise wanted(f"building Scan {self.case}", f"views {', '.join(self.views)}", wish)
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -76,7 +94,7 @@ class Scan:
         x = self.image if self.image is not None else self.kspace
         assert x is not None
         z, t, y, x_ = x.shape[-4:]
-        return z, t, y, x_
+        return (z, t, y, x_) if self.image_shape is None else (z, t, *self.image_shape)
 
     @property
     def in_pixels(self) -> bool:
@@ -190,14 +208,8 @@ class Measurement:
 
         kspace, mask = joined("kspace"), joined("mask")
         assert kspace is not None and mask is not None
-        return Measurement(
-            kspace,
-            mask,
-            joined("coil_maps"),
-            joined("trajectory"),
-            items[0].image_shape,
-            joined("spacing_mm"),
-        )
+        maps, path, spacing = map(joined, ("coil_maps", "trajectory", "spacing_mm"))
+        return Measurement(kspace, mask, maps, path, items[0].image_shape, spacing)
 
 
 @dataclass(frozen=True)

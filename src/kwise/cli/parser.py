@@ -6,13 +6,16 @@ from functools import partial
 from pathlib import Path
 
 from kwise import __version__
+from kwise.cli.cohort import add_cohort, add_phenotypes
 from kwise.cli.figure_words import figure_verb
-from kwise.cli.words import Verb, count, nearest, positive, positive_or_none, whole, word_of
+from kwise.cli.serving import add_serve
+from kwise.cli.words import Verb, count, nearest, positive, positive_or_none, slices, whole, word_of
 
 Run = Callable[[], None]
 PAPERS = ("disk", "kspace_transformer")
 SCALES = ("small", "acdc", "paper")
 ALSO = ("dicom", "mrd", "parquet")  # of kwise.predict.OUTPUTS, which is too slow to import for --help
+SLICES = "some slices alone, from 0: 3, or 2:5; no more of the file is read"
 SECTIONS = ("models", "masks", "datasets", "recipes", "phases")
 
 
@@ -76,6 +79,8 @@ def build() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]
     _evaluate(verb)
     _table(verb)
     figure_verb(verb)
+    add_serve(verb)
+    add_phenotypes(verb)
     return parser, verbs
 
 
@@ -98,13 +103,18 @@ def _simulate(verb: Verb) -> None:
     def run(options: argparse.Namespace) -> None:
         from kwise.cli.simulating import Wish, run_simulate
 
+        if options.acceleration is None or options.output is None:
+            lacking = "--acceleration" if options.acceleration is None else "-o/--output"
+            raise ValueError(
+                f"reading the command line: got no {lacking}; wanted it (see kwise simulate --help)"
+            )
         wish = Wish(
             options.source, options.case, options.acceleration, options.mask, options.phase, options.coils,
             options.snr, options.fov, options.seed,
         )  # fmt: skip
         run_simulate(wish, options.output)
 
-    about = "write a k-space file from magnitude images: a virtual heart, or a cine of your own"
+    about = "write a k-space file from a virtual heart or a cine of your own, or a whole virtual cohort"
     example = "kwise simulate --from ../shared/data/acdc-cine/patient002 --acceleration 8 -o p.h5"
     parser = verb("simulate", about, example, run)
     add = parser.add_argument
@@ -115,7 +125,7 @@ def _simulate(verb: Verb) -> None:
         help="a patient's folder in the ACDC layout, or a 4-D NIfTI cine",
     )
     add("--case", default="heart-test-000000", help="without --from: the virtual heart of that name")
-    add("--acceleration", type=positive, required=True, metavar="R", help="nominal R, e.g. 8")
+    add("--acceleration", type=positive, metavar="R", help="nominal R, e.g. 8")
     add(
         "--mask",
         default="gaussian_lines",
@@ -138,7 +148,8 @@ def _simulate(verb: Verb) -> None:
         help="largest side of the centre crop; default: 160",
     )
     add("--seed", type=whole, default=0, help="another phase, noise and mask; default: 0")
-    add("-o", "--output", type=Path, required=True, metavar="FILE", help="the k-space file (.h5) to write")
+    add("-o", "--output", type=Path, metavar="FILE", help="the k-space file (.h5) to write")
+    add_cohort(parser)
 
 
 def _predict(verb: Verb) -> None:
@@ -166,18 +177,20 @@ def _info(verb: Verb) -> None:
     def run(options: argparse.Namespace) -> None:
         from kwise.cli.showing import show_info
 
-        show_info(options.path)
+        show_info(options.path, options.slices)
 
     about = "tell what a file of any format kwise reads, or a checkpoint folder, holds; draws the mask"
     parser = verb("info", about, "kwise info scan.mrd", run)
     parser.add_argument("path", type=Path, metavar="PATH", help="raw data, images, or a checkpoint folder")
+    parser.add_argument("--slices", type=slices, metavar="N", help=SLICES)
 
 
 def _convert(verb: Verb) -> None:
     def run(options: argparse.Namespace) -> None:
         from kwise.cli.converting import run_convert
 
-        run_convert(options.source, options.target, options.to, options.axes, options.mask, options.coils)
+        given = (options.axes, options.mask, options.coils, options.slices)
+        run_convert(options.source, options.target, options.to, *given)
 
     about = "write a file of any format kwise reads as kwise's own k-space file, or as MRD"
     parser = verb("convert", about, "kwise convert cine_sax.mat p.h5 --mask mask_Uniform8.mat --coils 4", run)
@@ -189,6 +202,7 @@ def _convert(verb: Verb) -> None:
     add("--axes", metavar="NAMES", help='axes of a numpy array, e.g. "t c ky kx"')
     add("--mask", type=Path, metavar="FILE", help="a CMRxRecon mask file to undersample with")
     add("--coils", type=count, metavar="N", help="compress to N virtual coils; default: keep all")
+    add("--slices", type=slices, metavar="N", help=SLICES)
 
 
 def _list(verb: Verb) -> None:
