@@ -6,7 +6,6 @@ Files are generated in a temporary folder and read in fresh processes; `KWISE_MB
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -77,12 +76,17 @@ def read(path: Path, slices: str, way: str) -> dict[str, float]:
     torch.set_num_threads(1)
     import h5py  # noqa: F401 - imports are no part of reading
 
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_mb()
     wall, core = time.perf_counter(), time.process_time()
     open_any(path, slices=None if slices == "all" else int(slices))
     wall, core = time.perf_counter() - wall, time.process_time() - core
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    return {"wall": wall, "core": core, "grown": grown, "peak": grown + before / 1024}
+    return {"wall": wall, "core": core, "grown": peak_mb() - before}
+
+
+def peak_mb() -> float:
+    """The most memory this program ever held; ru_maxrss would count that of the process it came from."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(float(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 
 
 def fresh(path: Path, slices: str = "all", way: str = "kwise") -> dict[str, float]:

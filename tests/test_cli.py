@@ -28,7 +28,7 @@ from kwise.recipes.overrides import apply_overrides, check_options
 
 VERBS = (
     "convert", "demo", "simulate", "predict", "info", "list", "train", "evaluate", "table", "figure", "serve",
-    "phenotypes",
+    "phenotypes", "study", "calibrate",
 )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from kwise.checkpoint import Loaded, load_checkpoint
+from kwise.checkpoint import Loaded, fingerprint, load_checkpoint
 from kwise.data import dataset
 from kwise.data.kspace_file import write_scan
 from kwise.data.out_nifti import write_segmentation
@@ -30,7 +30,6 @@ from kwise.predict import (
     segment,
     shipped,
 )
-from kwise.predict import files as files_of_predict
 from kwise.predict import outputs as outputs_of_predict
 from kwise.types import IGNORE, Measurement, Prediction, Query, Scan
 
@@ -165,7 +164,7 @@ def test_predict_file_writes_its_answers_whole(tmp_path: Path, checkpoint: Path)
     assert nibabel.load(folder / "segmentation.nii.gz").shape == (24, 20, 2, 5)
     assert found.labels.shape == SHAPE
     page = (folder / "report.html").read_text()
-    assert "was simulated" in page and files_of_predict.fingerprint(checkpoint) in page
+    assert "was simulated" in page and fingerprint(checkpoint) in page
     again = predict_file(file, folder, checkpoint)  # in place of the older answers
     assert torch.equal(again.labels, found.labels)
 

@@ -263,7 +263,7 @@ def test_masks_that_contradict(tmp_path: Path) -> None:
 # -- HDF5 files that point elsewhere, and sizes nobody has
 
 
-@every("kind", ["link", "deep link", "virtual", "external"])
+@every("kind", ["link", "deep link", "soft link", "soft link to virtual", "virtual", "external"])
 @every("name", ["kspace", "dataset"])
 def test_data_in_another_file_is_never_read(kind: str, name: str, tmp_path: Path) -> None:
     other = WRITERS["fastmri"](tmp_path, truth())
@@ -272,13 +272,27 @@ def test_data_in_another_file_is_never_read(kind: str, name: str, tmp_path: Path
             file[name] = h5py.ExternalLink(str(other), "kspace")
         elif kind == "deep link":
             file[f"{name}/data"] = h5py.ExternalLink(str(other), "kspace")
-        elif kind == "virtual":
+        elif kind == "soft link":  # to an external one that nobody looks at
+            file["a/b/c/d/e"] = h5py.ExternalLink(str(other), "kspace")
+            file[name] = h5py.SoftLink("/a/b/c/d/e")
+        elif kind.endswith("virtual"):
             layout = h5py.VirtualLayout((T, C, KX, KY), np.complex64)
             layout[:] = h5py.VirtualSource(str(other), "kspace", (T, C, KX, KY))
-            file.create_virtual_dataset(name, layout)
+            deep = kind.startswith("soft")
+            file.create_virtual_dataset("a/b/c/d/e" if deep else name, layout)
+            if deep:
+                file[name] = h5py.SoftLink("/a/b/c/d/e")
         else:
             file.create_dataset(name, (4, 4, 4), np.complex64, external=[(str(other), 0, 512)])
     assert "lies in another file" in refusal(tmp_path / "y.h5")
+
+
+def test_soft_links_within_a_file_are_followed(tmp_path: Path) -> None:
+    path = WRITERS["fastmri"](tmp_path, truth())
+    with h5py.File(path, "r+") as file:
+        file.move("kspace", "a/b/c/d/e")
+        file["kspace"] = h5py.SoftLink("/a/b/c/d/e")
+    assert np.allclose(frames_of(open_any(path)).numpy(), truth()[:, 0], atol=1e-4)
 
 
 def _npy_header(shape: tuple[int, ...]) -> bytes:

@@ -9,10 +9,11 @@ from kwise import __version__
 from kwise.cli.cohort import add_cohort, add_phenotypes
 from kwise.cli.figure_words import figure_verb
 from kwise.cli.serving import add_serve
+from kwise.cli.studying import add_calibrate, add_study
 from kwise.cli.words import Verb, count, nearest, positive, positive_or_none, slices, whole, word_of
 
 Run = Callable[[], None]
-PAPERS = ("disk", "kspace_transformer")
+PAPERS = ("disk", "kspace_transformer", "kmtr")
 SCALES = ("small", "acdc", "paper")
 ALSO = ("dicom", "mrd", "parquet")  # of kwise.predict.OUTPUTS, which is too slow to import for --help
 SLICES = "some slices alone, from 0: 3, or 2:5; no more of the file is read"
@@ -81,6 +82,8 @@ def build() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]
     figure_verb(verb)
     add_serve(verb)
     add_phenotypes(verb)
+    add_study(verb)
+    add_calibrate(verb)
     return parser, verbs
 
 
@@ -222,11 +225,16 @@ def _train(verb: Verb) -> None:
     def run(options: argparse.Namespace) -> None:
         from kwise.cli.recipes import run_train
 
-        run_train(options.recipe, options.set, options.output, options.seed, options.devices)
+        run_train(options.recipe, options.set, options.output, options.seed, options.devices, options.scale)
 
     example = "kwise train disk_plus_small --set stages.steps=200 -o runs/try"
     parser = verb("train", "train a recipe, or go on where it was stopped", example, run)
-    parser.add_argument("recipe", metavar="RECIPE", help="a name (kwise list recipes)")
+    parser.add_argument(
+        "recipe", metavar="RECIPE", help="a name (kwise list recipes), or kmtr: all its stages and heads"
+    )
+    parser.add_argument(
+        "--scale", default="small", metavar="SCALE", help="of a chain: small (default) or paper"
+    )
     change = "change a field of the recipe, e.g. acquisition.accelerations=4,8"
     parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=change)
     parser.add_argument(

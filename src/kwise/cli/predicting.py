@@ -8,6 +8,7 @@ from pathlib import Path
 
 from kwise.data.out_table import Row
 from kwise.predict import Answer, Order, is_cohort, predict_file, predict_folder
+from kwise.predict.bounds import bound_lines
 
 
 def run_predict(
@@ -65,7 +66,7 @@ def summary(found: Answer) -> list[str]:
     if found.dice:
         scores = ", ".join(f"{name} {value:.3f}" for name, value in found.dice.items())
         lines.append(f"Dice against the truth in the file: {scores}")
-    return lines
+    return lines + bound_lines(found.intervals)
 
 
 def _beat(found: Answer) -> list[str]:

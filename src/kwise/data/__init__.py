@@ -18,6 +18,7 @@ from kwise.data import (
     slices,
     sunnybrook,
 )
+from kwise.data.kept import kept
 from kwise.data.splits import default_root, nearest, split_of
 from kwise.types import Scan
 
@@ -90,13 +91,16 @@ def population_dataset(
 ) -> DataSet:
     """The virtual population with other frames, grid (y, x) or field of view (mm along y): the same subjects.
 
-    5 frames are every fifth of 25 and cost a fifth.
+    5 frames are every fifth of 25 and cost a fifth. Subjects are kept on disk where KWISE_KEEP names a
+    folder.
     """
+    drawn = partial(population.read, None, n_frames=n_frames, shape=shape, fov_mm=fov_mm)
+    read = kept(drawn, "population", f"{n_frames}x{shape[0]}x{shape[1]}", f"{fov_mm:g}mm")
     return DataSet(
         "population",
         "virtual subjects: nine cardiac views, phenotypes, diseases; synthetic, drawn from their name",
         population.cases,
-        partial(population.read, n_frames=n_frames, shape=shape, fov_mm=fov_mm),
+        lambda root, case: read(case),
         labelled=(0, 1, 2, 3, 4, 5),
         stored=False,
     )
@@ -140,8 +144,12 @@ def dataset(name: str) -> DataSet:
     return DATASETS[name]
 
 
-def sized(name: str, n_frames: int, shape: tuple[int, int]) -> DataSet:
-    """The data set of that name, with so many frames and on that grid (y, x) where it lets one choose."""
+def sized(name: str, n_frames: int, shape: tuple[int, int], fov_mm: float | None = None) -> DataSet:
+    """The data set of that name, with so many frames, on that grid (y, x) and over that field of view (mm
+    along y; None: its own) where it lets one choose.
+    """
     if name == "heart":
         return heart_dataset(n_frames, shape)
+    if name == "population":
+        return population_dataset(n_frames, shape, population.FOV_MM if fov_mm is None else fov_mm)
     return slices_dataset(shape) if name == "slices" else dataset(name)

@@ -14,7 +14,7 @@ from kwise.operator import resize_kspace
 from kwise.sampling import MASKS, PLANE_MASKS, TRAJECTORIES, Trajectory, draw_plane_mask, draw_trajectory
 from kwise.seeding import generator
 from kwise.simulate import simulate_scan
-from kwise.types import Measurement, Scan
+from kwise.types import VIEWS, Measurement, Scan
 
 Words = tuple[object, ...]
 T = TypeVar("T")
@@ -30,7 +30,8 @@ class Acquisition:
     targets the fully sampled image too. `virtual_coils` compresses `n_coils` to so many, by what was
     acquired; the true coil maps are then not told, and the reference is a magnitude. `masks_on_matrix` cuts
     k-space to `matrix` before masks are drawn, so that R counts the positions a model sees; else R is that of
-    the whole scan.
+    the whole scan. `reference_kspace` gives the targets all of k-space, `one_mask` measures every slice or
+    view with the same lines.
     """
 
     masks: tuple[str, ...] = ("gaussian_lines",)
@@ -43,6 +44,8 @@ class Acquisition:
     reference: bool = False
     virtual_coils: int | None = None
     masks_on_matrix: bool = False
+    reference_kspace: bool = False
+    one_mask: bool = False
 
 
 def pick(options: Sequence[T], draw: torch.Generator) -> T:
@@ -92,14 +95,18 @@ def _simulated(
     )
 
 
-def draw_scan_mask(scan: Scan, name: str, acceleration: float, words: Words) -> Tensor:
-    """A mask (z, t, ky, 1) of lines, or (z, t, ky, kx) of points; every slice gets its own."""
+def draw_scan_mask(
+    scan: Scan, name: str, acceleration: float, words: Words, one_mask: bool = False
+) -> Tensor:
+    """A mask (z, t, ky, 1) of lines, or (z, t, ky, kx) of points; every slice gets its own, or all the same
+    one.
+    """
     n_slices, n_frames, *shape = scan.shape
     slices = [
         draw_plane_mask(name, (shape[0], shape[1]), n_frames, acceleration, generator("mask", *words, z))
-        for z in range(n_slices)
+        for z in range(1 if one_mask else n_slices)
     ]
-    return torch.stack(slices)
+    return torch.stack(slices).expand(n_slices, -1, -1, -1)
 
 
 def draw_scan_trajectories(scan: Scan, name: str, acceleration: float, words: Words) -> list[Trajectory]:
@@ -123,7 +130,7 @@ def acquire(
         if name not in MASKS and name not in PLANE_MASKS:
             names = ", ".join([*MASKS, *PLANE_MASKS, *TRAJECTORIES])
             raise ValueError(f"measuring {scan.case}: got sampling {name!r}; wanted one of {names}")
-        mask = draw_scan_mask(full, name, acceleration, mask_words)
+        mask = draw_scan_mask(full, name, acceleration, mask_words, acquisition.one_mask)
         measurement = measure(full, mask, acquisition.matrix)
     elif scan.kspace is not None:
         raise ValueError(f"measuring {scan.case} by {name}: got k-space on a grid; wanted a magnitude image")
@@ -153,5 +160,6 @@ def measured(scan: Scan, matrix: tuple[int, int] | None) -> Measurement:
         None if scan.trajectory is None else scan.trajectory.unsqueeze(0),
         image_shape=(scan.shape[2], scan.shape[3]),
         spacing_mm=torch.tensor([scan.spacing_mm]),
+        views=None if scan.views is None else torch.tensor([[VIEWS.index(view) for view in scan.views]]),
     )
     return measurement if matrix is None else resize_kspace(measurement, matrix)

@@ -1,6 +1,6 @@
 """MRD (ISMRMRD) raw data in HDF5, OCMR's included: Cartesian 2-D scans as they left the scanner.
 
-Readouts are read in bulk straight through HDF5, a few MB at a time. Noise scans whiten the coils; averages
+Readouts are read in bulk, a few MB at a time, from a file or a stream. Noise scans whiten the coils; averages
 and repeated lines are averaged; reversed readouts turned; partial Fourier and asymmetric echoes stay
 unacquired; readout oversampling is removed. (Inati et al., MRM 2017; Chen et al., OCMR, arXiv 2008.03410.)
 """

@@ -12,7 +12,7 @@ import torch
 
 from kwise.coils import coil_maps_from_acs, compress_coils
 from kwise.operator import resize_kspace
-from kwise.types import Measurement, Scan
+from kwise.types import VIEWS, Measurement, Scan
 
 WIDER = 1.15  # times the field a model learned from: below that the field counts as its own
 STRETCHED = 1.25  # ratio of the sides of a pixel above which it is no longer what a model learned from
@@ -32,6 +32,7 @@ def measurement_of(scan: Scan, matrix: tuple[int, int] | None = None) -> Measure
         None if scan.trajectory is None else scan.trajectory.unsqueeze(0),
         spacing_mm=torch.tensor([scan.spacing_mm]),
         image_shape=(scan.shape[-2], scan.shape[-1]),
+        views=None if scan.views is None else torch.tensor([[VIEWS.index(view) for view in scan.views]]),
     )
     return measurement if matrix is None else resize_kspace(measurement, matrix)
 

@@ -9,6 +9,7 @@ from kwise.checkpoint import Loaded
 from kwise.fourier import ifft2c
 from kwise.phenotypes import STRUCTURES, Phenotype
 from kwise.predict.answer import Answer, named_areas
+from kwise.predict.bounds import bands, bound_facts
 from kwise.predict.door import acceleration_of, is_wide, measurement_of
 from kwise.predict.measures import area_unit
 from kwise.report.page import Page
@@ -43,6 +44,7 @@ def page_of(found: Answer, loaded: Loaded, weights: str, file: str, reference: T
         truth=scan.labels.numpy() if found.dice and scan.labels is not None else None,
         true_areas=true_areas,
         reference=None if reference is None else reference.numpy(),
+        bands=bands(found.intervals),
         measured={_in_words(p.name): _value(p) for p in found.phenotypes},
         tiles=_tiles(found, measurement),
         facts=_facts(found, measurement, loaded, weights, file),
@@ -104,6 +106,7 @@ def _facts(
     lines = measurement.mask.any(dim=-1)[0].sum(dim=-1)
     facts = {
         **_cycle(found),
+        **bound_facts(found.intervals),
         **{f"Dice, {name}": f"{value:.3f}" for name, value in found.dice.items()},
         "acceleration achieved": f"{acceleration_of(measurement):.2f} ({_between(lines)} of {y} lines)",
         "grid": f"{y} x {x} pixels, {t} frame(s), {z} slice(s), {measurement.kspace.shape[1]} coil(s)",

@@ -1,6 +1,5 @@
 """K-space file -> files that hold the answer, each of them whole or not there."""
 
-import hashlib
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from kwise.checkpoint import Loaded, load_checkpoint
+from kwise.checkpoint import Loaded, load_checkpoint, weights_sha256
 from kwise.data.raw import open_any, with_kspace
 from kwise.models import MODELS
 from kwise.predict.answer import Answer
@@ -101,16 +100,6 @@ def check_folder(folder: Path | str) -> None:
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"writing answers to {folder}: got a file of that name; wanted a folder, new or not")
-
-
-def weights_sha256(checkpoint: Path) -> str:
-    """The SHA-256 of a checkpoint's weights: which weights these were."""
-    return hashlib.sha256((checkpoint / WEIGHTS).read_bytes()).hexdigest()
-
-
-def fingerprint(checkpoint: Path) -> str:
-    """The first 12 hexadecimal digits of `weights_sha256`, for people."""
-    return weights_sha256(checkpoint)[:12]
 
 
 def write_answer(

@@ -15,6 +15,7 @@ from kwise.data.out_mrd import write_mrd_images
 from kwise.data.out_nifti import write_image, write_segmentation
 from kwise.data.out_table import Row, area_rows, phenotype_rows, write_csv, write_json, write_parquet
 from kwise.predict.answer import Answer
+from kwise.predict.bounds import bound_columns
 from kwise.predict.door import measurement_of
 from kwise.predict.facts import page_of, zero_filled_magnitude
 from kwise.predict.measures import area_columns
@@ -67,12 +68,14 @@ class Output:
 
 
 def write_nifti(folder: Path, told: Delivery) -> None:
-    """segmentation.nii.gz and reconstruction.nii.gz."""
+    """segmentation.nii.gz, reconstruction.nii.gz and, in rad, phase.nii.gz."""
     found = told.answer
     if found.labels is not None:
         write_segmentation(folder / "segmentation.nii.gz", found.labels, found.scan)
     if found.image is not None:
         write_image(folder / "reconstruction.nii.gz", found.image, found.scan)
+    if found.phase is not None:
+        write_image(folder / "phase.nii.gz", found.phase, found.scan, "phase, rad")
 
 
 def write_tables(folder: Path, told: Delivery) -> None:
@@ -91,7 +94,7 @@ def tables(found: Answer) -> dict[str, list[Row]]:
     """Name of a table -> its rows; none for what the answer does not have."""
     named = {}
     if found.areas and found.ed is not None and found.es is not None:
-        columns = area_columns(found.areas, found.scan)
+        columns = area_columns(found.areas, found.scan) | bound_columns(found.intervals)
         ef, frame_ms = found.ejection_fraction, found.scan.frame_ms
         named["areas"] = area_rows(columns, found.ed, found.es, ef, frame_ms)
     if found.phenotypes:

@@ -1,6 +1,14 @@
 """Tables by the name of their paper: what `kwise table` prints, makes and draws."""
 
-from kwise.recipes import disk_figures, disk_table, kspace_transformer_figures, kspace_transformer_table
+from kwise.recipes import (
+    disk_figures,
+    disk_table,
+    kmtr,
+    kmtr_figures,
+    kmtr_table,
+    kspace_transformer_figures,
+    kspace_transformer_table,
+)
 from kwise.recipes.rows import PaperTable
 
 TABLES: dict[str, PaperTable] = {
@@ -11,4 +19,5 @@ TABLES: dict[str, PaperTable] = {
         kspace_transformer_table.text,
         kspace_transformer_figures.figures,
     ),
+    "kmtr": PaperTable(tuple(kmtr.SCALES), kmtr_table.rows, kmtr_table.text, kmtr_figures.figures),
 }

@@ -39,7 +39,7 @@ class Page:
     sampled one it never saw, or None. `class_names` by class index. `areas` and `true_areas` name -> mm^2
     (`area_unit`) per frame, names out of `class_names`. `tiles` are the big numbers, `measured` the table of
     phenotypes, `facts` that of everything else, `cautions` what a reader must know before believing
-    anything, in sentences.
+    anything, in sentences. `bands` name -> lower and upper bound of an area per frame.
     """
 
     title: str
@@ -64,6 +64,7 @@ class Page:
     tiles: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
     cautions: Sequence[str] = ()
+    bands: Mapping[str, tuple[Sequence[float], Sequence[float]]] = field(default_factory=dict)
 
 
 def write_page(path: Path, page: Page) -> None:
@@ -273,9 +274,10 @@ def _curves(page: Page) -> str:
     series = {name: (page.areas[name], CLASS_COLOURS[list(page.class_names).index(name)]) for name in names}
     unit = "ms" if page.frame_ms else "frame"
     marks = {name: frame for name, frame in {"ED": page.ed, "ES": page.es}.items() if frame is not None}
-    picture = curves(_times(page), series, page.true_areas, marks, unit, page.area_unit)
+    picture = curves(_times(page), series, page.true_areas, marks, unit, page.area_unit, page.bands)
+    shade = '<p class="soft">Shaded: the interval of each frame.</p>' if page.bands else ""
     dots = '<p class="soft">Lines: this answer. Rings: the truth in the file.</p>' if page.true_areas else ""
-    return _key(page) + picture + dots
+    return _key(page) + picture + shade + dots
 
 
 def _table(facts: Mapping[str, str]) -> str:
