@@ -41,6 +41,12 @@ def acdc_patient(folder: Path) -> Path:
     return folder
 
 
+def mnms_patient(folder: Path) -> Path:
+    folder.mkdir()
+    nifti_cine(folder / f"{folder.name}_sa.nii.gz")
+    return folder
+
+
 def kwise_file(path: Path) -> Path:
     mask = torch.zeros(1, 4, KY, KX, dtype=torch.bool)
     mask[:, :, ::3] = True
@@ -69,6 +75,7 @@ MADE: dict[str, Callable[[Path], Path]] = {  # a file of every format, by its ke
     "numpy": lambda at: numpy_file(at / "k.npy"),
     "nifti": lambda at: nifti_cine(at / "n.nii.gz"),
     "dicom": lambda at: dicom_series(at / "series"),
+    "mnms": lambda at: mnms_patient(at / "A0S9V9"),
     "acdc": lambda at: acdc_patient(at / "patient901"),
 }
 
@@ -104,7 +111,7 @@ def test_there_is_a_file_of_every_format() -> None:
 def test_law_every_format_is_described_and_answered(name: str, tmp_path: Path, checkpoint: Path) -> None:
     path = MADE[name](tmp_path)
     card = answer_everything(path, tmp_path / "out", checkpoint)
-    from_images = name in ("nifti", "dicom", "acdc")
+    from_images = name in ("nifti", "dicom", "acdc", "mnms")
     assert (card["simulated"] is not None) == from_images
     if name in ("mrd", "kwise"):  # really undersampled, and several coils
         measurement = card["measurement"]
