@@ -30,6 +30,7 @@ def scan_of(n_coils: int = 2) -> Scan:
         labels=labels,
         coil_maps=torch.randn(n_coils, *SHAPE[:1], *SHAPE[2:], dtype=torch.complex64, generator=draw),
         trajectory=torch.rand(*SHAPE, 2, generator=draw) - 0.5,
+        image_shape=SHAPE[2:],
         spacing_mm=(10.0, 1.4, 1.3),
         frame_ms=31.5,
         affine=torch.diag(torch.tensor([1.3, 1.4, 10.0, 1.0], dtype=torch.float64)),
@@ -49,7 +50,7 @@ def test_everything_comes_back(tmp_path: Path) -> None:
     for name in ("mask", "labels", "coil_maps", "trajectory", "affine"):
         assert torch.equal(getattr(back, name), getattr(scan, name)), name
         assert getattr(back, name).dtype == getattr(scan, name).dtype
-    for name in ("case", "spacing_mm", "frame_ms", "ed", "es"):
+    for name in ("case", "spacing_mm", "frame_ms", "ed", "es", "image_shape"):
         assert getattr(back, name) == getattr(scan, name), name
     assert back.notes == {**scan.notes, "acceleration": "8"}
     write_scan(tmp_path / "b.h5", back)
@@ -57,12 +58,34 @@ def test_everything_comes_back(tmp_path: Path) -> None:
     assert sorted(f.name for f in tmp_path.iterdir()) == ["a.h5", "b.h5"]
 
 
+def test_a_trajectory_says_which_grid_it_stands_for(tmp_path: Path) -> None:
+    import h5py
+
+    spokes = torch.ones(1, 1, 2, 3, 10, dtype=torch.complex64)
+    path = torch.zeros(1, 2, 3, 10, 2)
+    write_scan(tmp_path / "a.h5", Scan("radial", kspace=spokes, trajectory=path, image_shape=(12, 9)))
+    assert read_scan(tmp_path / "a.h5").shape == (1, 2, 12, 9)
+    with h5py.File(tmp_path / "a.h5", "a") as file:  # as files were before
+        del file.attrs["image_shape"]
+    assert read_scan(tmp_path / "a.h5").shape == (1, 2, 10, 10)
+    assert "points of a spoke" in read_scan(tmp_path / "a.h5").notes["image shape"]
+    with h5py.File(tmp_path / "a.h5", "a") as file:
+        file.attrs["image_shape"] = [12, 0]
+    with pytest.raises(ValueError, match=r"got image_shape = \[12\.0, 0\.0\]; wanted two whole numbers"):
+        read_scan(tmp_path / "a.h5")
+    with h5py.File(tmp_path / "a.h5", "a") as file:
+        file.attrs["image_shape"] = [12, 9]
+        file["trajectory"][0, 0, 0, 0] = 0.7
+    with pytest.raises(ValueError, match=r"got positions from 0 to 0\.7; wanted -0\.5 to 0\.5"):
+        read_scan(tmp_path / "a.h5")
+
+
 def test_only_what_is_known_comes_back(tmp_path: Path) -> None:
     kspace = torch.ones(1, 1, 1, 4, 5, dtype=torch.complex64)
     write_scan(tmp_path / "a.h5", Scan("bare", kspace=kspace))
     back = read_scan(tmp_path / "a.h5")
     assert back.mask is not None and bool(back.mask.all())
-    optional = ("labels", "coil_maps", "trajectory", "frame_ms", "affine", "ed", "es")
+    optional = ("labels", "coil_maps", "trajectory", "image_shape", "frame_ms", "affine", "ed", "es")
     assert all(getattr(back, name) is None for name in optional)
     assert back.notes == {}
 

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from kwise.coordinates import along_own_grid
+from kwise.fourier import fft2c
 from kwise.models import MODELS
 from kwise.models.mean_shape import MeanShape
 from kwise.seeding import generator
@@ -252,6 +254,116 @@ def permute(samples: Samples) -> Samples:
     order = torch.randperm(samples.values.shape[1], generator=generator("order"))
     valid = None if samples.valid is None else samples.valid[:, order]
     return Samples(samples.values[:, order], samples.coords[:, order], valid)
+
+
+# -- laws of k-space off the grid, and of coils
+
+POINTS = {"disk_plus": {"tokens": "points"}}  # what a model needs to read a trajectory
+
+
+def build_for_points(name: str) -> nn.Module:
+    """A tiny model that reads trajectories."""
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        model = MODELS[name](**{**TINY.get(name, {}), **POINTS.get(name, {})}).eval()
+    return model
+
+
+def radial(z: int = 1, c: int = 1, n_spokes: int = 5, points: int = 12) -> Measurement:
+    """Two cases of spokes at golden angles, case 1 with a spoke fewer, of a smooth k-space."""
+    angles = 1.9416 * torch.arange(2 * z * 3 * n_spokes).view(2, z, 3, n_spokes, 1)
+    radius = (torch.arange(points) - points // 2) / points
+    path = torch.stack([angles.sin() * radius, angles.cos() * radius], dim=-1)
+    mask = torch.ones(2, z, 3, n_spokes, points, dtype=torch.bool)
+    mask[1, :, :, -1] = False
+    kspace = torch.randn(2, c, z, 3, n_spokes, points, dtype=torch.complex64, generator=generator("radial"))
+    return Measurement(kspace, mask, None, path, image_shape=(points, points - 1))
+
+
+@every_model
+def test_a_trajectory_is_answered_on_its_grid(name: str) -> None:
+    measurement, model = radial(z=2), build_for_points(name)
+    logits = ask(model, measurement)
+    assert logits.shape == (2, channels(name), 2, 3, 12, 11) and torch.isfinite(logits).all()
+
+
+@every_model
+def test_spokes_have_no_order_and_padding_is_nothing(name: str) -> None:
+    measurement, model = radial(), build_for_points(name)
+    order = torch.randperm(5, generator=generator("spokes"))
+    assert measurement.trajectory is not None
+    turned = replace(
+        measurement,
+        kspace=measurement.kspace[..., order, :],
+        mask=measurement.mask[..., order, :],
+        trajectory=measurement.trajectory[..., order, :, :],
+    )
+    before = ask(model, measurement)
+    close(ask(model, turned), before, 1e-3)
+    one = slice(1, 2)
+    alone = Measurement(
+        measurement.kspace[one, ..., :4, :], measurement.mask[one, ..., :4, :],
+        None, measurement.trajectory[one, ..., :4, :, :], image_shape=(12, 11),
+    )  # fmt: skip
+    close(ask(model, alone), before[one], 1e-3)
+
+
+@every_model
+def test_rubbish_off_the_grid_changes_nothing(name: str) -> None:
+    measurement, model = radial(), build_for_points(name)
+    rubbish = torch.full_like(measurement.kspace, complex(float("nan"), 1e9))
+    dirty = torch.where(measurement.mask.unsqueeze(1), measurement.kspace, rubbish)
+    assert torch.equal(ask(model, replace(measurement, kspace=dirty)), ask(model, measurement))
+
+
+@every_model
+def test_the_grid_as_a_trajectory_is_answered_like_the_grid(name: str, make_measurement: Make) -> None:
+    grid = make_measurement(ky=9, kx=8)
+    model = build_for_points(name)
+    close(ask(model, along_own_grid(grid)), ask(model, grid), 1e-3)
+
+
+def test_readout_lines_cannot_be_had_from_spokes() -> None:
+    with pytest.raises(ValueError, match="got a non-Cartesian trajectory; wanted a Cartesian grid"):
+        build("disk_plus")(radial())
+
+
+# These reconstruct coil by coil, real and imaginary parts by different filters: a phase changes what they
+# see.
+COIL_BY_COIL = RECONSTRUCTIONS - {"d5c5"}
+ONE_COIL = {"disk"}  # the published architecture has no coils: it says how many it was built for
+
+
+def coils(measurement: Measurement, change: Tensor) -> Measurement:
+    """The same measurement with its coils mixed by a matrix (c, c)."""
+    return replace(measurement, kspace=torch.einsum("dc,bcztyx->bdztyx", change, measurement.kspace))
+
+
+def of_one_image(make_measurement: Make, n_coils: int = 3) -> Measurement:
+    """A measurement whose coils see one image, as coils do, each with a smooth sensitivity of its own."""
+    single = make_measurement(ky=12, kx=10, z=2)
+    image = torch.randn(2, 1, 2, 3, 12, 10, dtype=torch.complex64, generator=generator("object"))
+    image[..., 4:8, 3:7] += 4
+    slope, places = torch.linspace(0.3, 1, 10), range(n_coils)
+    maps = torch.stack([torch.polar(slope.roll(3 * i), torch.full((10,), 2.0 * i)) for i in places])
+    maps = maps[None, :, None, None, None]
+    return Measurement(fft2c(image * maps), single.mask)
+
+
+@every_model
+def test_coils_have_no_order_and_no_common_phase(name: str, make_measurement: Make) -> None:
+    measurement, model = of_one_image(make_measurement), build(name)
+    if name in ONE_COIL:
+        with pytest.raises(ValueError, match="got 3 coils; wanted n_coils=1"):
+            ask(model, measurement)
+        return
+    before = ask(model, measurement)
+    assert torch.isfinite(before).all()
+    swapped = ask(model, coils(measurement, torch.eye(3)[[2, 0, 1]].to(torch.complex64)))
+    turned = ask(model, coils(measurement, torch.polar(torch.ones(()), torch.tensor(0.7)) * torch.eye(3)))
+    close(swapped, before, 2e-3)
+    if name not in COIL_BY_COIL:
+        close(turned, before, 2e-3)
 
 
 @every_model

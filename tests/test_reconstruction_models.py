@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from kwise.coordinates import along_own_grid
 from kwise.fourier import fft2c, ifft2c
 from kwise.models import MODELS
 from kwise.models.d5c5 import D5C5
@@ -131,12 +132,11 @@ def test_frames_are_reconstructed_alone_and_in_their_own_units(make_measurement:
     close(image(model, changed), image(model, measurement) * factors[:, 0], 1e-4)
 
 
-def test_a_trajectory_is_refused(make_measurement: Make) -> None:
-    plain = make_measurement()
-    path = torch.zeros(*plain.mask.shape, 2)
-    spokes = Measurement(plain.kspace, plain.mask, trajectory=path, image_shape=(8, 8))
-    with pytest.raises(ValueError, match="wanted a Cartesian grid"):
-        fold_grids(spokes, Query())
+def test_a_trajectory_over_the_grid_is_the_grid(make_measurement: Make) -> None:
+    grid = make_measurement(z=2)
+    gridded = fold_grids(along_own_grid(grid), Query())
+    assert torch.equal(gridded.mask, fold_grids(grid, Query()).mask)
+    close(gridded.kspace, fold_grids(grid, Query()).kspace, 1e-4)
 
 
 # -- bricks

@@ -1,10 +1,14 @@
 """Receive coils: noise whitening, compression to a fixed number of virtual coils, coil maps from the ACS."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from kwise.fourier import ifft2c
+from kwise.gridding import gridded
 from kwise.operator import crop_centre
+from kwise.types import Measurement
 
 _LEAST_ACS = 4  # central lines and columns under which coil maps are nothing but a guess
 
@@ -92,14 +96,56 @@ def coil_maps_from_acs(kspace: Tensor, mask: Tensor, acs: tuple[int, int] | None
     if min(block) < _LEAST_ACS:
         got = f"{block[0]} x {block[1]} central samples acquired"
         raise ValueError(f"estimating coil maps: got {got}; wanted at least {_LEAST_ACS} x {_LEAST_ACS}")
+    return _estimated_maps(kspace, mask, (block[0], block[1]))
+
+
+def _estimated_maps(kspace: Tensor, mask: Tensor, block: tuple[int, int]) -> Tensor:
     counts = mask.sum(dim=1).clamp(min=1)
     mean = torch.where(mask, kspace, 0).sum(dim=2) / counts
-    centre = crop_centre(mean, (block[0], block[1])) * _hann(block[0]).unsqueeze(1) * _hann(block[1])
+    window = _hann(block[0]).unsqueeze(1) * _hann(block[1])
+    centre = crop_centre(mean, block) * window.to(kspace.device)
     images = ifft2c(crop_centre(centre, (kspace.shape[-2], kspace.shape[-1])))
     size = images.abs().square().sum(dim=0).sqrt()
     reference = mix_coils(compression_matrix(centre, 1), images)[0]
+    # A virtual coil is known up to a phase only: the one that makes its image real on the whole is taken.
+    mean = (reference * reference.abs()).sum()
+    reference = reference * torch.polar(torch.ones_like(mean.abs()), -mean.angle())
     turn = torch.polar(torch.ones_like(size), -reference.angle())
     return images * turn / size.clamp(min=torch.finfo(size.dtype).tiny)
+
+
+def with_maps(measurement: Measurement, block: int = 24) -> Measurement:
+    """The measurement with coil maps where it has several coils and none: estimated from what was acquired.
+
+    As `coil_maps_from_acs`, from the central `block` x `block` of k-space averaged over the frames that
+    acquired it; lines that no frame acquired count as zero, so a sparse scan gets rough maps, never an error.
+    Gradients do not flow through maps.
+    """
+    if measurement.coil_maps is not None or measurement.kspace.shape[1] == 1:
+        return measurement
+    grid = gridded(measurement)
+    size = (min(block, grid.shape[-2]), min(block, grid.shape[-1]))
+    with torch.no_grad():
+        maps = [
+            _estimated_maps(kspace[:, z : z + 1], mask[z : z + 1], size)  # a slice's maps are its own
+            for kspace, mask in zip(grid.kspace, grid.mask)
+            for z in range(grid.n_slices)
+        ]
+    stacked = torch.stack(maps).unflatten(0, (-1, grid.n_slices)).squeeze(3)  # (b, z, c, y, x)
+    return replace(measurement, coil_maps=stacked.transpose(1, 2))
+
+
+def virtual_coils(measurement: Measurement, n_virtual: int) -> Measurement:
+    """Every case on its `n_virtual` strongest virtual coils, chosen by what was acquired; maps, if any, are
+    mixed alike.
+    """
+    kspace, maps = [], []
+    for i, coils in enumerate(measurement.kspace):
+        matrix = compression_matrix(coils, n_virtual).to(coils.device)
+        kspace.append(mix_coils(matrix, coils))
+        if measurement.coil_maps is not None:
+            maps.append(mix_coils(matrix, measurement.coil_maps[i]))
+    return replace(measurement, kspace=torch.stack(kspace), coil_maps=torch.stack(maps) if maps else None)
 
 
 def _hann(n: int) -> Tensor:

@@ -1,5 +1,8 @@
 """Positions with DC at 0, and the moves between the k-space grid and the set of acquired samples."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -23,6 +26,60 @@ def kspace_coords(measurement: Measurement) -> Tensor:
     if measurement.trajectory is None:
         return coords
     return torch.cat([coords[..., :2], measurement.trajectory.to(coords.dtype)], dim=-1)
+
+
+def whole_lines(measurement: Measurement) -> Tensor:
+    """(b,) bool: whether all readout lines that a case acquired cover the same kx, as an asymmetric echo
+    does.
+    """
+    mask = measurement.mask
+    columns = mask.flatten(1, 3).any(dim=1)[:, None, None, None]
+    return (mask == (mask.any(dim=-1, keepdim=True) & columns)).flatten(1).all(dim=1)
+
+
+def line_radius(measurement: Measurement) -> Tensor:
+    """(b, ky, 1) |ky| in [0, 0.5] where all cases acquired whole lines; else (b, ky, kx) with |ky| for cases
+    of whole lines, and for others the distance from DC, at most 0.5. Cartesian measurements.
+    """
+    ny, nx = measurement.kspace.shape[-2:]
+    device = measurement.kspace.device
+    lines, whole = axis_coords(ny).abs().unsqueeze(-1).to(device), whole_lines(measurement)
+    if bool(whole.all()):
+        return lines.expand(len(whole), -1, -1)
+    radius = grid_coords(ny, nx).norm(dim=-1).clamp(max=0.5).to(device)
+    return torch.where(whole[:, None, None], lines, radius)
+
+
+def along_own_grid(measurement: Measurement) -> Measurement:
+    """A Cartesian measurement as one along a trajectory over its own lines; any other as it is."""
+    if measurement.trajectory is not None:
+        return measurement
+    return replace(measurement, trajectory=kspace_coords(measurement)[..., 2:].contiguous())
+
+
+def stack_measurements(items: Sequence[Measurement]) -> Measurement:
+    """Join measurements of equal image grid along b, trajectories of any kind and number of samples included.
+
+    Where one has a trajectory all get one, padded by spokes and points that were not acquired.
+    """
+    if all(item.trajectory is None for item in items):
+        return Measurement.stack(list(items))
+    paths = [along_own_grid(item) for item in items]
+    spokes, points = (max(item.kspace.shape[axis] for item in paths) for axis in (-2, -1))
+    return Measurement.stack([_padded(item, spokes, points) for item in paths])
+
+
+def _padded(measurement: Measurement, spokes: int, points: int) -> Measurement:
+    assert measurement.trajectory is not None
+    have = measurement.kspace.shape
+    sides = (0, points - have[-1], 0, spokes - have[-2])
+    pad = torch.nn.functional.pad
+    return replace(
+        measurement,
+        kspace=pad(measurement.kspace, sides),
+        mask=pad(measurement.mask.to(torch.uint8), sides).bool(),
+        trajectory=pad(measurement.trajectory, (0, 0, *sides)),
+    )
 
 
 def gather_samples(measurement: Measurement) -> Samples:
@@ -64,7 +121,8 @@ def gather_lines(measurement: Measurement) -> Samples:
     acquired if any of its points is. Cartesian scans only.
     """
     if measurement.trajectory is not None:
-        raise ValueError("gathering readout lines: got a non-Cartesian trajectory; wanted a Cartesian grid")
+        wish = "a Cartesian grid, or a model that reads points"
+        raise ValueError(f"gathering readout lines: got a non-Cartesian trajectory; wanted {wish}")
     b, c, z, t, ky, kx = measurement.kspace.shape
     lines = measurement.kspace.permute(0, 2, 3, 4, 1, 5).reshape(b, z * t * ky, c * kx)
     acquired = measurement.mask.any(dim=-1).flatten(1)

@@ -1,15 +1,19 @@
-"""Magnitude cine -> phase, coils, noise -> fully sampled k-space; all draws from the generator given."""
+"""Magnitude cine -> phase, coils, noise -> fully sampled k-space, or samples along a trajectory; all draws
+from the generator given.
+"""
 
 import difflib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
 import torch
 from torch import Generator, Tensor
 
-from kwise.fourier import fft2c, ifft2c
+from kwise.fourier import ifft2c
+from kwise.operator import forward_operator
+from kwise.sampling.trajectories import Trajectory
 from kwise.types import Scan
 
 _FOREGROUND = 0.1  # pixels brighter than this share of the brightest count as foreground
@@ -79,27 +83,32 @@ def add_noise(kspace: Tensor, snr: float, generator: Generator) -> Tensor:
 
 
 def simulate_scan(
-    scan: Scan, *, phase: str = "smooth", n_coils: int = 1, snr: float | None = None, generator: Generator
+    scan: Scan,
+    *,
+    phase: str = "smooth",
+    n_coils: int = 1,
+    snr: float | None = None,
+    generator: Generator,
+    trajectories: Sequence[Trajectory] | None = None,
 ) -> Scan:
     """The same scan with fully sampled k-space (c, z, t, ky, kx) in place of its magnitude image (z, t, y,
-    x).
+    x), or with the samples of `trajectories`, one a slice.
 
     The magnitude is scaled to a maximum of sqrt 2; every slice gets one phase map, shared by its frames
     (DiSK); with more than one coil, `coil_maps` (c, z, y, x) holds the sensitivities, equal in all slices;
-    `snr` as in `add_noise`, None for no noise. ValueError for an unknown phase, an empty image, or a scan
-    that has no image.
+    `snr` as in `add_noise`, None for no noise; along a trajectory every sample has noise of its own, of the
+    same sd. ValueError for an unknown phase, an empty image, or a scan that has no image.
     """
     magnitude = _scaled_magnitude(scan)
     n_slices, _, *grid = magnitude.shape
     shape = (grid[0], grid[1])
     draw = _phase_model(phase)
     phases = torch.stack([draw(shape, generator) for _ in range(n_slices)]).unsqueeze(1)
-    image = (magnitude * torch.polar(torch.ones(()), phases)).unsqueeze(0)
+    image = magnitude * torch.polar(torch.ones(()), phases)
     maps = None
     if n_coils != 1:
         maps = coil_maps(n_coils, shape, generator).unsqueeze(1).expand(-1, n_slices, -1, -1)
-        image = image * maps.unsqueeze(2)
-    kspace = fft2c(image)
+    kspace, mask, path = _measured(image, maps, trajectories)
     if snr is not None:
         kspace = _noisy(kspace, _noise_sd(magnitude, snr), generator)
     told = {
@@ -108,7 +117,27 @@ def simulate_scan(
         "coils": str(n_coils),
         "snr": str(snr),
     }
-    return replace(scan, image=None, kspace=kspace, coil_maps=maps, notes={**scan.notes, **told})
+    where = replace(scan, image=None, kspace=kspace, coil_maps=maps, notes={**scan.notes, **told})
+    return where if path is None else replace(where, mask=mask, trajectory=path, image_shape=shape)
+
+
+def _measured(
+    image: Tensor, maps: Tensor | None, trajectories: Sequence[Trajectory] | None
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Noise-free k-space (c, z, t, ky, kx) of an image (z, t, y, x); mask and positions along trajectories.
+    """
+    path = mask = None
+    if trajectories is not None:
+        path = torch.stack([one.positions for one in trajectories])
+        mask = torch.stack([one.mask for one in trajectories]).unsqueeze(-1).expand(path.shape[:-1])
+    everything = torch.ones((), dtype=torch.bool).expand(1, 1, 1, 1, 1) if mask is None else mask.unsqueeze(0)
+    kspace = forward_operator(
+        image.unsqueeze(0),
+        everything,
+        None if maps is None else maps.unsqueeze(0),
+        None if path is None else path.unsqueeze(0),
+    )
+    return kspace[0], mask, path
 
 
 def _phase_model(name: str) -> Callable[[tuple[int, int], Generator], Tensor]:

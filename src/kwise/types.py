@@ -4,7 +4,6 @@ Axis names: b case, c coil, z slice or view, t frame, ky phase encoding, kx read
 f queried frame, q queried point, k class. Shapes are checked here, once.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self, TypeVar
 
@@ -12,10 +11,15 @@ import torch
 from torch import Tensor
 
 from kwise.checks import check_finite, check_kspace, check_mask, check_rank, check_shape, fit_mask, wanted
+from kwise.scan import VIEWS, Scan
+
+__all__ = [
+    "CLASS_NAMES", "IGNORE", "VIEWS", "Batch", "Measurement", "Prediction", "Query", "Samples", "Scan",
+    "Targets",
+]  # fmt: skip
 
 CLASS_NAMES = ("background", "LV pool", "LV myocardium", "RV pool", "LA", "RA")
 IGNORE = -1  # label of a pixel nobody annotated
-VIEWS = ("SAX", "LAX_2CH", "LAX_3CH", "LAX_4CH")  # what `Scan.views` may say of each z
 
 Noun = TypeVar("Noun")
 
@@ -24,74 +28,6 @@ def _move(noun: Noun, device: torch.device | str) -> Noun:
     """The same noun with every tensor, and every noun in it, on another device."""
     values = {f.name: getattr(noun, f.name) for f in fields(noun)}  # type: ignore[arg-type]
     return replace(noun, **{n: x.to(device) for n, x in values.items() if hasattr(x, "to")})  # type: ignore[type-var]
-
-
-@dataclass(frozen=True)
-class Scan:
-    """One examination of one case, as a reader or the phantom gives it, before any batching.
-
-    Either `image` (magnitude (z, t, y, x) float32: k-space has still to be simulated) or `kspace`
-    ((c, z, t, ky, kx) complex64) is set. `mask` (z, t, ky, kx) bool tells what the scanner acquired (None:
-    everything). `labels` (z, t, y, x) int64 uses kwise's classes, IGNORE where nobody annotated. `spacing_mm`
-    is (z, y, x). `affine` (4x4) maps voxel (x, y, z) to scanner mm as in NIfTI. `ed`, `es` are 0-based
-    frames. `views` names the plane of each z by a word of VIEWS. `phenotypes` (LVEDV_mL, LVEF_percent, ...),
-    `diseases` (CAD, high_blood_pressure, hypertension: 0 or 1) and `covariates` (age_years, sex_male,
-    height_cm, weight_kg) say what is known of the person, NaN = unknown.
-    """
-
-    case: str
-    image: Tensor | None = None
-    kspace: Tensor | None = None
-    mask: Tensor | None = None
-    labels: Tensor | None = None
-    coil_maps: Tensor | None = None
-    trajectory: Tensor | None = None
-    spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    frame_ms: float | None = None
-    affine: Tensor | None = None
-    ed: int | None = None
-    es: int | None = None
-    notes: dict[str, str] = field(default_factory=dict)
-    views: tuple[str, ...] | None = None
-    phenotypes: Mapping[str, float] | None = None
-    diseases: Mapping[str, float] | None = None
-    covariates: Mapping[str, float] | None = None
-
-    def __post_init__(self) -> None:
-        if (self.image is None) == (self.kspace is None):
-            raise wanted(f"building Scan {self.case}", "both or neither of image and kspace", "exactly one")
-        if self.image is not None:
-            check_rank("Scan.image", self.image, "z t y x")
-            check_finite("Scan.image", self.image)
-        if self.kspace is not None:
-            check_kspace("Scan.kspace", self.kspace, "c z t ky kx")
-        acquired = self.kspace
-        if self.mask is not None:
-            check_mask("Scan.mask", self.mask, "z t ky kx")
-            mask = fit_mask("Scan.mask", self.mask, self.shape)
-            # What was not acquired may hold anything: readers differ in what they leave there.
-            acquired = None if acquired is None else torch.where(mask, acquired, torch.zeros_like(acquired))
-        if acquired is not None:
-            check_finite("Scan.kspace", acquired)
-        if self.labels is not None:
-            check_rank("Scan.labels", self.labels, "z t y x")
-            if self.image is not None:
-                check_shape("Scan.labels", self.labels, self.shape)
-        if self.views is not None and not (len(self.views) == self.shape[0] and {*self.views} <= {*VIEWS}):
-            wish = f"{self.shape[0]} words out of {', '.join(VIEWS)}"
-            raise wanted(f"building Scan {self.case}", f"views {', '.join(self.views)}", wish)
-
-    @property
-    def shape(self) -> tuple[int, int, int, int]:
-        """(z, t, y, x)."""
-        x = self.image if self.image is not None else self.kspace
-        assert x is not None
-        return x.shape[-4], x.shape[-3], x.shape[-2], x.shape[-1]
-
-    @property
-    def in_pixels(self) -> bool:
-        """Whether nobody told the pixel size: `spacing_mm` then counts pixels, and no size is in mm."""
-        return "spacing" in self.notes
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,15 @@ from pathlib import Path
 from kwise import __version__
 from kwise.cli.cohort import add_cohort, add_phenotypes
 from kwise.cli.figure_words import figure_verb
-from kwise.cli.words import Verb, count, nearest, positive, positive_or_none, whole, word_of
+from kwise.cli.serving import add_serve
+from kwise.cli.studying import add_calibrate, add_study
+from kwise.cli.words import Verb, count, nearest, positive, positive_or_none, slices, whole, word_of
 
 Run = Callable[[], None]
 PAPERS = ("disk", "kspace_transformer", "kmtr")
 SCALES = ("small", "acdc", "paper")
 ALSO = ("dicom", "mrd", "parquet")  # of kwise.predict.OUTPUTS, which is too slow to import for --help
+SLICES = "some slices alone, from 0: 3, or 2:5; no more of the file is read"
 SECTIONS = ("models", "masks", "datasets", "recipes", "phases")
 
 
@@ -77,7 +80,10 @@ def build() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]
     _evaluate(verb)
     _table(verb)
     figure_verb(verb)
+    add_serve(verb)
     add_phenotypes(verb)
+    add_study(verb)
+    add_calibrate(verb)
     return parser, verbs
 
 
@@ -153,7 +159,8 @@ def _predict(verb: Verb) -> None:
     def run(options: argparse.Namespace) -> None:
         from kwise.cli.predicting import run_predict
 
-        run_predict(options.path, options.output, options.checkpoint, options.also, options.workers)
+        pixel = None if options.pixel_mm is None else tuple(options.pixel_mm)
+        run_predict(options.path, options.output, options.checkpoint, options.also, options.workers, pixel)
 
     about = "answer a scan, or a folder of scans: NIfTI, CSV, JSON and a report; --also for more"
     parser = verb("predict", about, "kwise predict p.h5 -o out --also dicom mrd parquet", run)
@@ -164,6 +171,8 @@ def _predict(verb: Verb) -> None:
     more = f"{', '.join(ALSO)}: files beside those always written"
     formats = partial(word_of, ALSO)
     add("--also", type=formats, nargs="+", action="extend", default=[], metavar="FORMAT", help=more)
+    size = "size of a pixel, for files that do not tell it"
+    add("--pixel-mm", type=positive, nargs=2, metavar=("Y", "X"), help=size)
     add("--workers", type=count, default=1, metavar="N", help="of a folder, scans at a time; default: 1")
 
 
@@ -171,18 +180,20 @@ def _info(verb: Verb) -> None:
     def run(options: argparse.Namespace) -> None:
         from kwise.cli.showing import show_info
 
-        show_info(options.path)
+        show_info(options.path, options.slices)
 
     about = "tell what a file of any format kwise reads, or a checkpoint folder, holds; draws the mask"
     parser = verb("info", about, "kwise info scan.mrd", run)
     parser.add_argument("path", type=Path, metavar="PATH", help="raw data, images, or a checkpoint folder")
+    parser.add_argument("--slices", type=slices, metavar="N", help=SLICES)
 
 
 def _convert(verb: Verb) -> None:
     def run(options: argparse.Namespace) -> None:
         from kwise.cli.converting import run_convert
 
-        run_convert(options.source, options.target, options.to, options.axes, options.mask, options.coils)
+        given = (options.axes, options.mask, options.coils, options.slices)
+        run_convert(options.source, options.target, options.to, *given)
 
     about = "write a file of any format kwise reads as kwise's own k-space file, or as MRD"
     parser = verb("convert", about, "kwise convert cine_sax.mat p.h5 --mask mask_Uniform8.mat --coils 4", run)
@@ -194,6 +205,7 @@ def _convert(verb: Verb) -> None:
     add("--axes", metavar="NAMES", help='axes of a numpy array, e.g. "t c ky kx"')
     add("--mask", type=Path, metavar="FILE", help="a CMRxRecon mask file to undersample with")
     add("--coils", type=count, metavar="N", help="compress to N virtual coils; default: keep all")
+    add("--slices", type=slices, metavar="N", help=SLICES)
 
 
 def _list(verb: Verb) -> None:

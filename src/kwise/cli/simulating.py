@@ -11,9 +11,9 @@ from torch import Tensor
 from kwise.cli.words import nearest
 from kwise.data import dataset
 from kwise.data.acdc import read_patient
+from kwise.data.acquisition import draw_scan_mask
 from kwise.data.geometry import crop_fov
 from kwise.data.kspace_file import write_scan
-from kwise.data.loader import draw_scan_mask
 from kwise.sampling import MASKS, achieved_acceleration, load_mask
 from kwise.seeding import generator
 from kwise.simulate import PHASES, simulate_scan

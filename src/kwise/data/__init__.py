@@ -5,7 +5,19 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from kwise.data import acdc, brain, cohort, fastmri, heart, oasis, patients, population, slices, sunnybrook
+from kwise.data import (
+    acdc,
+    brain,
+    cohort,
+    fastmri,
+    heart,
+    mnms,
+    oasis,
+    patients,
+    population,
+    slices,
+    sunnybrook,
+)
 from kwise.data.kept import kept
 from kwise.data.splits import default_root, nearest, split_of
 from kwise.types import Scan
@@ -68,6 +80,12 @@ def heart_dataset(n_frames: int = 12, shape: tuple[int, int] = (64, 64)) -> Data
     )
 
 
+def slices_dataset(shape: tuple[int, int] = (64, 64)) -> DataSet:
+    """The slices of several kinds on a grid (y, x)."""
+    about = "slices without labels: ACDC, Sunnybrook, one brain, the phantom"
+    return DataSet("slices", about, slices.cases, partial(slices.read, shape=shape), ())
+
+
 def population_dataset(
     n_frames: int = 25, shape: tuple[int, int] = (128, 128), fov_mm: float = population.FOV_MM
 ) -> DataSet:
@@ -88,12 +106,6 @@ def population_dataset(
     )
 
 
-def slices_dataset(shape: tuple[int, int] = (64, 64)) -> DataSet:
-    """The slices of several kinds on a grid (y, x)."""
-    about = "slices without labels: ACDC, Sunnybrook, one brain, the phantom"
-    return DataSet("slices", about, slices.cases, partial(slices.read, shape=shape), ())
-
-
 DATASETS: dict[str, DataSet] = {
     "heart": heart_dataset(),
     "population": population_dataset(),
@@ -111,6 +123,7 @@ DATASETS: dict[str, DataSet] = {
     "sunnybrook": DataSet(
         "sunnybrook", "Sunnybrook slices, LV pool alone", sunnybrook.cases, sunnybrook.read, labelled=(1,)
     ),
+    "mnms": DataSet("mnms", "M&Ms short-axis cines, labels at ED and ES", mnms.cases, mnms.read),
     "brain": DataSet("brain", "one T1 brain volume, slices split by blocks", brain.cases, brain.read, ()),
     "slices": slices_dataset(),
     "oasis": DataSet("oasis", "OASIS-1 T1 brains, slices without labels", oasis.cases, oasis.read, ()),

@@ -4,6 +4,7 @@ it.
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,13 @@ from kwise.data.kspace_checks import (
     one_line,
     open_file,
     read_frame,
+    read_image_shape,
     read_notes,
     read_numbers,
     read_spacing,
 )
+from kwise.data.raw_checks import check_room
+from kwise.data.raw_slices import Slices, picked, placed
 from kwise.types import VIEWS, Scan
 
 
@@ -47,8 +51,9 @@ def write_scan(path: str | Path, scan: Scan, acceleration: float | None = None) 
         raise OSError(f"writing k-space file {path}: got {why}; wanted {wanted}") from error
 
 
-def read_scan(path: str | Path) -> Scan:
-    """The scan of a kwise k-space file; `notes["acceleration"]` is the nominal R where the file tells it.
+def read_scan(path: str | Path, slices: Slices = None) -> Scan:
+    """The scan of a kwise k-space file, or its `slices` alone; `notes["acceleration"]` is the nominal R where
+    the file tells it.
 
     ValueError in one line (file, got, wanted) for a missing, foreign, truncated or newer file, k-space that
     is real, empty or not finite, a mask that is not bool or has nothing acquired, and shapes that do not fit
@@ -58,11 +63,27 @@ def read_scan(path: str | Path) -> Scan:
     with open_file(path) as file:
         check_header(path, file)
         try:
-            arrays = {name: torch.from_numpy(file[name][()]) for name in AXES if name in file}
-        except (OSError, ValueError, TypeError) as error:
+            chosen = picked(path, slices, file["kspace"].shape[1])
+            there = {name: file[name] for name in AXES if name in file}
+            arrays = {name: _some(path, name, data, chosen, slices is None) for name, data in there.items()}
+        except (OSError, TypeError, RuntimeError) as error:
             raise bad_file(path, f"damaged data ({one_line(error)})", "a whole file") from error
         attributes = dict(file.attrs)
-    return _decoded(path, arrays, attributes)
+    scan = _decoded(path, arrays, attributes)
+    spacing, affine = placed(scan.spacing_mm, scan.affine, chosen)
+    return replace(scan, spacing_mm=spacing, affine=affine, views=_views(path, attributes, chosen))
+
+
+def _some(path: Path, name: str, data: Any, chosen: range, everything: bool) -> Tensor:
+    """The slices chosen of one data set, and no more of it."""
+    check_room(path, *data.shape)
+    if everything:
+        return torch.from_numpy(data[()])
+    axis = AXES[name].split().index("z")
+    if data.shape[axis] <= chosen[-1]:
+        raise bad_file(path, f"{name} of shape {data.shape}", "as many slices as kspace has")
+    index = (slice(None),) * axis + (slice(chosen.start, chosen.stop, chosen.step),)
+    return torch.from_numpy(data[index])
 
 
 def describe(path: str | Path) -> dict[str, str]:
@@ -100,7 +121,8 @@ def _encoded(path: Path, scan: Scan, acceleration: float | None) -> bytes:
 
 def _arrays(scan: Scan) -> dict[str, Tensor]:
     assert scan.kspace is not None
-    mask = torch.ones(scan.shape, dtype=torch.bool) if scan.mask is None else scan.mask.expand(scan.shape)
+    grid = scan.kspace.shape[1:]
+    mask = torch.ones(grid, dtype=torch.bool) if scan.mask is None else scan.mask.expand(grid)
     arrays = {
         "kspace": (torch.where(mask, scan.kspace, 0), torch.complex64),
         "mask": (mask, torch.bool),
@@ -126,6 +148,7 @@ def _attributes(scan: Scan, acceleration: float | None) -> dict[str, Any]:
         "affine": None if scan.affine is None else scan.affine.to(torch.float64).numpy(),
         "ed": scan.ed,
         "es": scan.es,
+        "image_shape": None if scan.image_shape is None else np.array(scan.image_shape),
         "acceleration": None if nominal is None else float(nominal),
         "views": None if scan.views is None else json.dumps(scan.views),
     }
@@ -146,6 +169,7 @@ def _decoded(path: Path, arrays: dict[str, Tensor], attributes: Mapping[str, Any
     check_fit(f"reading k-space file {path}", arrays)
     frame_ms = read_numbers(path, attributes, "frame_ms", ())
     affine = read_numbers(path, attributes, "affine", (4, 4))
+    image_shape, told = read_image_shape(path, attributes, arrays)
     return Scan(
         case=as_text(attributes.get("case", path.stem)),
         kspace=arrays["kspace"],
@@ -158,23 +182,22 @@ def _decoded(path: Path, arrays: dict[str, Tensor], attributes: Mapping[str, Any
         affine=None if affine is None else torch.from_numpy(affine),
         ed=read_frame(path, attributes, "ed", kspace.shape[2]),
         es=read_frame(path, attributes, "es", kspace.shape[2]),
-        notes=_all_notes(path, attributes),
-        views=_views(path, attributes, kspace.shape[1]),
+        notes=_all_notes(path, attributes) | told,
+        image_shape=image_shape,
     )
 
 
-def _views(path: Path, attributes: Mapping[str, Any], n_slices: int) -> tuple[str, ...] | None:
-    """The name of every view, None where the file names none."""
+def _views(path: Path, attributes: Mapping[str, Any], chosen: range) -> tuple[str, ...] | None:
+    """The names of the chosen views, None where the file names none."""
     if "views" not in attributes:
         return None
     try:
         names = json.loads(as_text(attributes["views"]))
     except ValueError as error:
         raise bad_file(path, f"views that are no JSON ({one_line(error)})", "a JSON list of names") from error
-    if not isinstance(names, list) or len(names) != n_slices or not set(names) <= set(VIEWS):
-        wanted = f"{n_slices} names out of {', '.join(VIEWS)}"
-        raise bad_file(path, f"views {names}", wanted)
-    return tuple(names)
+    if not isinstance(names, list) or len(names) <= chosen[-1] or not {*map(str, names)} <= {*VIEWS}:
+        raise bad_file(path, f"views {names}", f"a name for every view out of {', '.join(VIEWS)}")
+    return tuple(str(names[i]) for i in chosen)
 
 
 def _all_notes(path: Path, attributes: Mapping[str, Any]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""From scans to batches: how a scan is measured in simulation, and which batch a training step sees.
+"""From scans to batches: which batch a training step sees, and which cases a model is scored on.
 
 A batch is a pure function of (seed, step), so training resumes to the bit without any loader state.
 Evaluation masks are a function of (case, R) only, so that every model and every run is scored on the same
@@ -6,118 +6,20 @@ lines.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from kwise.coordinates import stack_measurements
+from kwise.data.acquisition import Acquisition, Words, acquire, measure, pick
 from kwise.data.frames import resample_frames
-from kwise.data.geometry import crop_fov
 from kwise.data.truth import stack_targets, targets_of
-from kwise.operator import resize_kspace, zero_filled
-from kwise.sampling import draw_plane_mask
+from kwise.operator import zero_filled
 from kwise.seeding import generator
-from kwise.simulate import simulate_scan
-from kwise.types import IGNORE, VIEWS, Batch, Measurement, Scan, Targets
+from kwise.types import IGNORE, Batch, Measurement, Scan, Targets
 
-Words = tuple[object, ...]
 Read = Callable[[str], Scan]
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Acquisition:
-    """How scans are measured in simulation.
-
-    `masks` and `accelerations` are drawn per case; `snr` is a range drawn log-uniformly (None: noise-free);
-    `matrix` is the (ky, kx) a model sees, cut out of the measured k-space (None: all of it); `fov_mm` the
-    largest side of the centre crop; `reference` gives the targets the fully sampled image too, and
-    `reference_kspace` all of k-space; `one_mask` measures every slice or view with the same lines.
-    `masks_on_matrix` cuts k-space to `matrix` before masks are drawn, so that R counts the positions a model
-    sees; else R is that of the whole scan.
-    """
-
-    masks: tuple[str, ...] = ("gaussian_lines",)
-    accelerations: tuple[float, ...] = (4.0, 8.0, 16.0, 32.0)
-    phase: str = "smooth"
-    n_coils: int = 1
-    snr: tuple[float, float] | None = (15.0, 60.0)
-    matrix: tuple[int, int] | None = (64, 64)
-    fov_mm: float | None = 160.0
-    reference: bool = False
-    reference_kspace: bool = False
-    one_mask: bool = False
-    masks_on_matrix: bool = False
-
-
-def pick(options: Sequence[T], draw: torch.Generator) -> T:
-    """One of `options`, uniformly."""
-    return options[int(torch.randint(len(options), (1,), generator=draw))]
-
-
-def _uniform_log(bounds: tuple[float, float], draw: torch.Generator) -> float:
-    low, high = torch.tensor(bounds).log().tolist()
-    return float(torch.empty(()).uniform_(low, high, generator=draw).exp())
-
-
-def simulate(scan: Scan, acquisition: Acquisition, words: Words) -> Scan:
-    """Fully sampled k-space of a magnitude scan: centre crop, phase, coils and noise, seeded by `words`; cut
-    to the matrix where masks are drawn on that.
-    """
-    if scan.kspace is None:
-        if acquisition.fov_mm is not None:
-            scan = crop_fov(scan, acquisition.fov_mm)
-        draw = generator("simulate", *words)
-        snr = None if acquisition.snr is None else _uniform_log(acquisition.snr, draw)
-        scan = simulate_scan(
-            scan, phase=acquisition.phase, n_coils=acquisition.n_coils, snr=snr, generator=draw
-        )
-    if acquisition.masks_on_matrix and acquisition.matrix is not None:
-        return _cut(scan, acquisition.matrix)
-    return scan
-
-
-def _cut(scan: Scan, matrix: tuple[int, int]) -> Scan:
-    """A scan with k-space, cut to the central `matrix`, as `measure` would cut it; labels keep their grid."""
-    everything = torch.ones(1, 1, 1, 1, dtype=torch.bool)
-    whole = measure(scan, everything, matrix)
-    assert whole.spacing_mm is not None
-    z, y, x = whole.spacing_mm[0].tolist()
-    maps = None if whole.coil_maps is None else whole.coil_maps[0]
-    mask = None if scan.mask is None else whole.mask[0]
-    return replace(scan, kspace=whole.kspace[0], mask=mask, coil_maps=maps, spacing_mm=(z, y, x))
-
-
-def draw_scan_mask(
-    scan: Scan, name: str, acceleration: float, words: Words, one_mask: bool = False
-) -> Tensor:
-    """A mask (z, t, ky, 1) of lines, or (z, t, ky, kx) of points; every slice gets its own, or all the same
-    one.
-    """
-    n_slices, n_frames, *shape = scan.shape
-    slices = [
-        draw_plane_mask(name, (shape[0], shape[1]), n_frames, acceleration, generator("mask", *words, z))
-        for z in range(1 if one_mask else n_slices)
-    ]
-    return torch.stack(slices).expand(n_slices, -1, -1, -1)
-
-
-def measure(scan: Scan, mask: Tensor, matrix: tuple[int, int] | None) -> Measurement:
-    """The measurement (b = 1) of a scan with k-space under `mask` (z, t, ky, 1 or kx), cut to `matrix`.
-
-    What the scanner itself left out stays out.
-    """
-    assert scan.kspace is not None
-    mask = mask if scan.mask is None else mask & scan.mask
-    measurement = Measurement(
-        scan.kspace.unsqueeze(0),
-        mask.unsqueeze(0),
-        None if scan.coil_maps is None else scan.coil_maps.unsqueeze(0),
-        spacing_mm=torch.tensor([scan.spacing_mm]),
-        views=None if scan.views is None else torch.tensor([[VIEWS.index(view) for view in scan.views]]),
-    )
-    return measurement if matrix is None else resize_kspace(measurement, matrix)
 
 
 def with_reference(targets: Targets, scan: Scan, acquisition: Acquisition) -> Targets:
@@ -138,7 +40,9 @@ def with_reference(targets: Targets, scan: Scan, acquisition: Acquisition) -> Ta
         targets = replace(targets, kspace=whole.kspace)
     if not acquisition.reference:
         return targets
-    image, frames = zero_filled(whole), targets.query.frames
+    # Of virtual coils a model cannot know the phase of the combination.
+    image = zero_filled(whole) if acquisition.virtual_coils is None else zero_filled(whole).abs()
+    frames = targets.query.frames
     return replace(targets, image=image if frames is None else image[:, :, frames[0]])
 
 
@@ -173,9 +77,7 @@ class TrainingBatches:
 
     `read(case) -> Scan`; `frames` queried frames per case (None: all); `points` queried points per case
     (None: dense); `augment(scan, generator) -> Scan` is applied before simulation. `frame_counts`: cines are
-    brought to one of these lengths, drawn per step, so that cases of any length share a batch. `uses`: so
-    many steps in a row share one measurement and ask it for other frames, which saves its simulation and
-    whatever a model computes of it once.
+    brought to one of these lengths, drawn per step, so that cases of any length share a batch.
     """
 
     cases: Sequence[str]
@@ -187,42 +89,13 @@ class TrainingBatches:
     seed: int = 0
     augment: Callable[[Scan, torch.Generator], Scan] | None = None
     frame_counts: tuple[int, ...] | None = None
-    uses: int = 1
-    _last: dict[int, Batch] = field(default_factory=dict, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        if self.uses > 1 and (self.frames is None or self.points is not None):
-            raise ValueError(
-                f"drawing training batches: got uses={self.uses} without frames or with points; "
-                "wanted frames to share among the uses"
-            )
 
     def __call__(self, step: int) -> Batch:
-        if self.uses == 1:
-            return self._batch(step)
-        drawn, use = divmod(step, self.uses)
-        if drawn not in self._last:
-            self._last.clear()
-            self._last[drawn] = self._batch(drawn)
-        return self._share(self._last[drawn], use)
-
-    def _share(self, batch: Batch, use: int) -> Batch:
-        """The frames of one of the `uses` of a batch that was drawn with all of them."""
-        frames, targets = batch.targets.query.frames, batch.targets
-        assert frames is not None and self.frames is not None
-        some = slice(use * self.frames, (use + 1) * self.frames)
-        image = None if targets.image is None else targets.image[:, :, some]
-        query = replace(targets.query, frames=frames[:, some])
-        # ED and ES index frames that may belong to another use.
-        share = Targets(targets.labels[:, :, some], image, query, targets.spacing_mm)
-        return replace(batch, targets=share)
-
-    def _batch(self, step: int) -> Batch:
         draw = generator("batch", self.seed, step)
         names = [pick(self.cases, draw) for _ in range(self.batch_size)]
         n_frames = None if self.frame_counts is None else pick(self.frame_counts, draw)
         items = [self._case(name, (self.seed, step, i), draw, n_frames) for i, name in enumerate(names)]
-        measurement = Measurement.stack([m for m, _, _ in items])
+        measurement = stack_measurements([m for m, _, _ in items])
         return Batch(
             tuple(names), measurement, stack_targets([t for _, t, _ in items]), tuple(r for _, _, r in items)
         )
@@ -235,12 +108,10 @@ class TrainingBatches:
             scan = resample_frames(scan, n_frames)
         if self.augment is not None:
             scan = self.augment(scan, draw)
-        scan = simulate(scan, self.acquisition, words)
         acceleration = pick(self.acquisition.accelerations, draw)
-        family, one_mask = pick(self.acquisition.masks, draw), self.acquisition.one_mask
-        mask = draw_scan_mask(scan, family, acceleration, words, one_mask)
-        measurement = measure(scan, mask, self.acquisition.matrix)
-        frames = None if self.frames is None else draw_frames(scan, self.frames * self.uses, draw)
+        mask = pick(self.acquisition.masks, draw)
+        scan, measurement = acquire(scan, self.acquisition, mask, acceleration, words, words)
+        frames = None if self.frames is None else draw_frames(scan, self.frames, draw)
         assert measurement.image_shape is not None
         targets = with_reference(targets_of(scan, measurement.image_shape, frames), scan, self.acquisition)
         if self.points is not None:
@@ -263,16 +134,16 @@ def evaluation_batches(
         group = [cases[i] for i in range(start, min(start + batch_size, len(cases)))]
         measurements, targets = [], []
         for case in group:
-            scan = simulate(read(case), acquisition, ("evaluation", case))
-            words = ("evaluation", case, float(acceleration))
-            lines = draw_scan_mask(scan, name, acceleration, words, acquisition.one_mask)
-            measurements.append(measure(scan, lines, acquisition.matrix))
-            shape = measurements[-1].image_shape
+            words: Words = ("evaluation", case)
+            at_rate = (*words, float(acceleration))
+            scan, measurement = acquire(read(case), acquisition, name, acceleration, words, at_rate)
+            measurements.append(measurement)
+            shape = measurement.image_shape
             assert shape is not None
             targets.append(with_reference(targets_of(scan, shape), scan, acquisition))
         yield Batch(
             tuple(group),
-            Measurement.stack(measurements),
+            stack_measurements(measurements),
             stack_targets(targets),
             (acceleration,) * len(group),
         )

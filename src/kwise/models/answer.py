@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from kwise.coils import with_maps
+from kwise.gridding import gridded
 from kwise.operator import zero_filled
 from kwise.types import Measurement, Query
 
@@ -22,7 +24,9 @@ def robust_scale(measurement: Measurement, *, each_slice: bool = False) -> Tenso
 
     Every k-space position counts once, with its energy averaged over the frames that acquired it: unlike the
     plain rms of the samples the estimate hardly depends on the acceleration. 1 where all samples are zero.
+    Of a trajectory its gridded k-space counts, for samples crowd around DC.
     """
+    measurement = gridded(measurement)
     magnitude = measurement.kspace.abs()
     peak = magnitude.amax(dim=(1, 3, 4, 5) if each_slice else (1, 2, 3, 4, 5), keepdim=True)
     peak = torch.where(peak > 0, peak, torch.ones_like(peak))
@@ -35,10 +39,8 @@ def robust_scale(measurement: Measurement, *, each_slice: bool = False) -> Tenso
 
 
 def scaled_frames(measurement: Measurement) -> Tensor:
-    """Zero-filled frames (b, z, t, y, x) complex64 of a Cartesian measurement, each slice at one scale."""
-    if measurement.trajectory is not None:
-        raise ValueError("zero-filling frames: got a non-Cartesian trajectory; wanted a Cartesian grid")
-    folded = measurement.fold_slices()
+    """Zero-filled frames (b, z, t, y, x) complex64, each slice at one scale; trajectories are gridded."""
+    folded = with_maps(gridded(measurement.fold_slices()))
     frames = zero_filled(folded) / robust_scale(folded).squeeze(1)
     return frames.reshape(measurement.shape)
 
@@ -76,7 +78,8 @@ def acquisition_context(measurement: Measurement, frames: Tensor) -> Tensor:
     """
     phase = 2 * math.pi * frames / measurement.n_frames
     waves = torch.stack([phase.cos(), phase.sin(), (2 * phase).cos(), (2 * phase).sin()], dim=-1)
-    share = measurement.mask.flatten(1).float().mean(dim=1).log() / math.log(64)
+    full = math.prod(measurement.shape[1:])  # of the grid: a trajectory counts against it as well
+    share = (measurement.mask.flatten(1).sum(dim=1) / full).log() / math.log(64)
     return torch.cat([waves, share[:, None, None].expand(*frames.shape, 1)], dim=-1)
 
 

@@ -36,10 +36,13 @@ def centre_only(measurement: Measurement) -> Measurement:
     distance = _line_distance(measurement).masked_fill(~acquired, torch.inf)
     nearest = distance.amin(dim=(-1, -2), keepdim=True)
     kept = acquired & (distance == nearest)
-    # Two lines at the same distance from DC are one too many: the first is kept.
-    first = kept.any(dim=-2, keepdim=True).to(torch.uint8).argmax(dim=-1, keepdim=True)
+    # Two lines at the same distance from DC are one too many: the first is kept. Of a trajectory, whose
+    # spokes may all pass DC and never come again, the first of the whole cine.
     if measurement.trajectory is None:
+        first = kept.any(dim=-2, keepdim=True).to(torch.uint8).argmax(dim=-1, keepdim=True)
         kept = kept & (torch.arange(kept.shape[-1], device=kept.device) == first)
+    else:
+        kept = kept & (kept.flatten(2).cumsum(dim=-1).view(kept.shape) == 1)
     return replace(measurement, mask=measurement.mask & kept.unsqueeze(-1))
 
 

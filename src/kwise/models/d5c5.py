@@ -1,13 +1,15 @@
 """D5C5: a cascade of five small CNNs with the measured samples put back after each.
 
 Schlemper et al., A Deep Cascade of Convolutional Neural Networks for Dynamic MR Image Reconstruction, IEEE
-TMI 37 (2018) 491-503. Defaults are the authors' released weights: 64 filters, ReLU, 565,770 parameters.
+TMI 37 (2018) 491-503. Defaults are the authors' released weights: 64 filters, ReLU, 565,770 parameters. With
+several coils (ours) the CNNs see their joint image, and each coil's samples are put back through its map.
 """
 
 from torch import nn
 
 from kwise.models.answer import EVERYTHING
-from kwise.models.grids import answer_images, fold_grids, on_channels
+from kwise.models.grids import finish_images, on_channels
+from kwise.models.sense import fold_sense
 from kwise.nn.kspace_layers import ResidualConvs
 from kwise.types import Measurement, Prediction, Query
 
@@ -37,8 +39,8 @@ class D5C5(nn.Module):
 
     def forward(self, measurement: Measurement, query: Query = EVERYTHING) -> Prediction:
         """Complex images (b, z, f, y, x), or (b, z, q) at queried points, in the units measured."""
-        grids = fold_grids(measurement, query)
+        grids = fold_sense(measurement, query)
         image = grids.zero_filled()
         for convs in self.cascades:
             image = grids.consistent(on_channels(convs, image), self.noise_weight)
-        return answer_images(image, grids, measurement, query)
+        return finish_images(grids.in_units(image), measurement, query)

@@ -24,7 +24,14 @@ from kwise.models.answer import (
     output_shape,
     query_frames,
 )
-from kwise.nn.spectral import CoordinateDecoder, SpectralProfiles, TemporalKernel, cell_centres, rotation
+from kwise.nn.spectral import (
+    CoordinateDecoder,
+    SpectralProfiles,
+    TemporalKernel,
+    cell_centres,
+    heard_sums,
+    rotation,
+)
 from kwise.nn.transformer import Transformer
 from kwise.types import Measurement, Prediction, Query, Samples
 
@@ -32,7 +39,8 @@ from kwise.types import Measurement, Prediction, Query, Samples
 class DiskPlus(nn.Module):
     """Set of k-space samples -> class logits at any coordinate and frame.
 
-    `tokens` "lines" (all kx of one ky and frame; Cartesian) or "points" (anything, same maths, slower);
+    `tokens` "lines" (all kx of one ky and frame; Cartesian) or "points" (anything, trajectories too;
+    the same maths, slower);
     `context` tells the latents the cardiac phase of their frame beside how much was sampled;
     `n_positions` latents per axis; `n_profiles` spectral profiles per axis; `n_windows` temporal windows.
     """
@@ -85,46 +93,59 @@ class DiskPlus(nn.Module):
 
     def read(self, measurement: Measurement, query: Query) -> Tensor:
         """Cross-attention, samples -> (b, f, w, c, py, gy, px, gx) complex head outputs at the latents."""
-        if self.tokens == "lines":
-            samples = gather_lines(measurement)
-            left, right, cells, k, n_cells = self._lines(samples, measurement)
-        else:
-            samples = gather_samples(measurement)
-            left, right, cells, k, n_cells = self._points(samples, measurement)
-        times = samples.coords[..., 1]
-        weights = self.kernel(self.frame_times(measurement, query), times, k, cells, n_cells, samples.valid)
-        p, g = self.n_positions, self.n_profiles
-        c = measurement.kspace.shape[1]
-        rotated = left.transpose(1, 2)[:, None, None] * weights.unsqueeze(3)  # (b, f, w, py * gy, j)
-        heads = rotated @ right[:, None, None]  # (b, f, w, py * gy, c * px * gx)
-        return heads.unflatten(-1, (c, p, g)).unflatten(3, (p, g)).permute(0, 1, 2, 5, 3, 4, 6, 7)
+        return (self._read_lines if self.tokens == "lines" else self._read_points)(measurement, query)
 
     def _axis(self, profiles: SpectralProfiles, k: Tensor) -> Tensor:
         """(..., p * g): profile times rotation, for k (...) in cycles per field of view."""
-        heard = profiles(k)
-        positions = cell_centres(self.n_positions).to(k.device)
-        turned = rotation(k if self.rotate else torch.zeros_like(k), positions)
-        return (turned.unsqueeze(-1) * heard.unsqueeze(-2)).flatten(-2)
+        return (self._turned(k).unsqueeze(-1) * profiles(k).unsqueeze(-2)).flatten(-2)
 
-    def _lines(
-        self, samples: Samples, measurement: Measurement
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, int]:
+    def _turned(self, k: Tensor) -> Tensor:
+        """(..., p): the rotation to every latent position."""
+        positions = cell_centres(self.n_positions).to(k.device)
+        return rotation(k if self.rotate else torch.zeros_like(k), positions)
+
+    def _read_lines(self, measurement: Measurement, query: Query) -> Tensor:
+        samples = gather_lines(measurement)
         _, c, _, _, ny, nx = measurement.kspace.shape
         k_line = samples.coords[..., 2] * ny
         readout = self._axis(self.profiles_x, axis_coords(nx).to(k_line.device) * nx)  # (u, px * gx)
-        lines = samples.values.unflatten(-1, (c, nx)) @ readout
+        lines = (samples.values.unflatten(-1, (c, nx)) @ readout).flatten(2)
         cells = (k_line.round() + ny // 2).long()
-        return self._axis(self.profiles_y, k_line), lines.flatten(2), cells, k_line.abs() / ny, ny
+        weights = self._weights(measurement, query, samples, k_line.abs() / ny, cells, ny)
+        left = self._axis(self.profiles_y, k_line)
+        rotated = left.transpose(1, 2)[:, None, None] * weights.unsqueeze(3)  # (b, f, w, py * gy, j)
+        heads = rotated @ lines[:, None, None]  # (b, f, w, py * gy, c * px * gx)
+        p, g = self.n_positions, self.n_profiles
+        return heads.unflatten(-1, (c, p, g)).unflatten(3, (p, g)).permute(0, 1, 2, 5, 3, 4, 6, 7)
 
-    def _points(
-        self, samples: Samples, measurement: Measurement
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, int]:
+    def _read_points(self, measurement: Measurement, query: Query) -> Tensor:
+        samples = gather_samples(measurement)
         ny, nx = measurement.shape[-2:]  # of the image: k-space axes may be spokes and readout points
         k_y, k_x = samples.coords[..., 2] * ny, samples.coords[..., 3] * nx
-        right = samples.values.unsqueeze(-1) * self._axis(self.profiles_x, k_x).unsqueeze(2)
         row, column = (k_y.round() + ny // 2).clamp(0, ny - 1), (k_x.round() + nx // 2).clamp(0, nx - 1)
         cells = (row * nx + column).long()
-        return self._axis(self.profiles_y, k_y), right.flatten(2), cells, k_y.abs() / ny, ny * nx
+        weights = self._weights(measurement, query, samples, k_y.abs() / ny, cells, ny * nx)
+        turned = (self._turned(k_y).unsqueeze(-1) * self._turned(k_x).unsqueeze(-2)).flatten(2)
+        heard = samples.values.unsqueeze(-1) * turned.unsqueeze(2)  # (b, j, c, py * px)
+        # Frame by frame: the product of weights and turned values is the largest thing there is.
+        cases = [
+            [self._heard(heard[i], frame, k_y[i], k_x[i]) for frame in weights[i]] for i in range(len(k_y))
+        ]
+        return torch.stack([torch.stack(frames) for frames in cases])
+
+    def _heard(self, heard: Tensor, weights: Tensor, k_y: Tensor, k_x: Tensor) -> Tensor:
+        """Values (j, c, py * px) under weights (w, j) of one frame -> (w, c, py, gy, px, gx)."""
+        spread = weights.T[:, :, None, None] * heard.unsqueeze(1)  # (j, w, c, py * px)
+        sums = heard_sums(spread.flatten(1), k_y, k_x, self.profiles_y, self.profiles_x)
+        p = self.n_positions
+        return sums.unflatten(-1, (*spread.shape[1:3], p, p)).permute(2, 3, 4, 0, 5, 1)
+
+    def _weights(
+        self, measurement: Measurement, query: Query, samples: Samples, k: Tensor, cells: Tensor, n_cells: int
+    ) -> Tensor:
+        """(b, f, w, j): how much each frame listens to each sample."""
+        asked, times = self.frame_times(measurement, query), samples.coords[..., 1]
+        return self.kernel(asked, times, k, cells, n_cells, samples.valid)
 
     def features(self, heads: Tensor, measurement: Measurement, frames: Tensor) -> Tensor:
         """Heads -> (b, f, py * px, features): real, imaginary and modulus relative to the latent's own low-

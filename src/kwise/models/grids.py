@@ -10,7 +10,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from kwise.coils import with_maps
 from kwise.fourier import fft2c, ifft2c
+from kwise.gridding import gridded
 from kwise.models.answer import gather_points, output_shape, query_frames, robust_scale
 from kwise.operator import crop_centre, data_consistency
 from kwise.types import Measurement, Prediction, Query
@@ -21,12 +23,13 @@ class Grids:
     """One k-space (ky, kx) for every case, coil, slice and queried frame.
 
     `single` is a measurement (n, 1, 1, 1, ky, kx) whose image has an rms of about 1; `scale` (n, 1, 1) brings
-    it back to the units measured; `layout` is (b, c, z, f).
+    it back to the units measured; `layout` is (b, c, z, f); `coil_maps` (b, c, z, y, x), None for one coil.
     """
 
     single: Measurement
     scale: Tensor
     layout: tuple[int, int, int, int]
+    coil_maps: Tensor | None = None
 
     @property
     def kspace(self) -> Tensor:
@@ -56,15 +59,9 @@ class Grids:
 
 
 def fold_grids(measurement: Measurement, query: Query, *, scaled: bool = True) -> Grids:
-    """The queried frames of a Cartesian measurement as single k-spaces; ValueError for a trajectory, or for
-    coils without maps.
-    """
-    doing = "reconstructing images"
-    if measurement.trajectory is not None:
-        raise ValueError(f"{doing}: got a non-Cartesian trajectory; wanted a Cartesian grid")
+    """The queried frames as single k-spaces, trajectories gridded, missing coil maps estimated."""
+    measurement = with_maps(gridded(measurement))
     b, c, z, t = measurement.kspace.shape[:4]
-    if c > 1 and measurement.coil_maps is None:
-        raise ValueError(f"{doing}: got {c} coils without coil_maps; wanted maps, or a single coil")
     frames = query_frames(query, b, t, measurement.kspace.device)
     case = torch.arange(b, device=frames.device).unsqueeze(1)
     kspace = measurement.kspace.permute(0, 3, 1, 2, 4, 5)[case, frames].permute(0, 2, 3, 1, 4, 5)
@@ -73,15 +70,16 @@ def fold_grids(measurement: Measurement, query: Query, *, scaled: bool = True) -
     mask = mask.unsqueeze(1).expand(*layout, -1, -1).flatten(0, 3)
     single = Measurement(kspace.flatten(0, 3)[:, None, None, None], mask[:, None, None])
     scale = robust_scale(single) if scaled else torch.ones(len(mask), 1, 1, 1, 1, 1, device=mask.device)
-    return Grids(replace(single, kspace=single.kspace / scale), scale[:, 0, 0, 0], layout)
+    folded = replace(single, kspace=single.kspace / scale)
+    return Grids(folded, scale[:, 0, 0, 0], layout, measurement.coil_maps)
 
 
-def unfold_images(images: Tensor, grids: Grids, measurement: Measurement) -> Tensor:
+def unfold_images(images: Tensor, grids: Grids) -> Tensor:
     """Images (n, y, x) of single coils -> (b, z, f, y, x) complex64 in the units measured, on any grid."""
     coils = (images * grids.scale).unflatten(0, grids.layout)
-    if measurement.coil_maps is None:
+    if grids.coil_maps is None:
         return coils[:, 0]
-    maps = resize_image(measurement.coil_maps, (images.shape[-2], images.shape[-1]))
+    maps = resize_image(grids.coil_maps, (images.shape[-2], images.shape[-1]))
     return (coils * maps.conj().unsqueeze(3)).sum(dim=1)
 
 
@@ -93,7 +91,7 @@ def finish_images(images: Tensor, measurement: Measurement, query: Query) -> Pre
 
 def answer_images(images: Tensor, grids: Grids, measurement: Measurement, query: Query) -> Prediction:
     """`unfold_images`, then `finish_images`."""
-    return finish_images(unfold_images(images, grids, measurement), measurement, query)
+    return finish_images(unfold_images(images, grids), measurement, query)
 
 
 def resize_image(image: Tensor, shape: tuple[int, int]) -> Tensor:

@@ -165,7 +165,7 @@ class KSpaceTransformer(nn.Module):
         for images, truth in ((steps.lr, low), (steps.hr, targets), (steps.refined, targets)):
             for i, image in enumerate(images):
                 weight = 1.0 if i == len(images) - 1 else EARLY_WEIGHT
-                whole = Prediction(image=unfold_images(image, grids, measurement))
+                whole = Prediction(image=unfold_images(image, grids))
                 total = total + weight * task_loss(whole, truth)
         return total
 

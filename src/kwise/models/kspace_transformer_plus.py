@@ -169,7 +169,7 @@ class KSpaceTransformerPlus(nn.Module):
         images = self.reconstruct(grids, shape)
         total = torch.zeros((), device=targets.image.device)
         for i, image in enumerate(images):
-            whole = resize_image(unfold_images(image, grids, measurement), shape)
+            whole = resize_image(unfold_images(image, grids), shape)
             weight = 1.0 if i == len(images) - 1 else EARLY_WEIGHT
             total = total + weight * task_loss(Prediction(image=whole), targets)
         return total

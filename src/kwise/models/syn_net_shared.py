@@ -10,7 +10,9 @@ import math
 import torch
 from torch import Tensor, nn
 
+from kwise.coordinates import line_radius
 from kwise.fourier import ifft2c
+from kwise.gridding import gridded
 from kwise.models.answer import EVERYTHING, finish_answer, query_frames, robust_scale
 from kwise.nn.conv import UNet
 from kwise.types import Measurement, Prediction, Query
@@ -19,8 +21,9 @@ from kwise.types import Measurement, Prediction, Query
 class ViewSharing(nn.Module):
     """Kernel-weighted means of the frames around a queried frame, per ky and window.
 
-    Weight exp(-s^2 / 2 sigma^2) at cyclic distance s (cycles), sigma a learned log-linear function of |ky|;
-    divided by the weights of the lines really sampled plus a learned shrinkage.
+    Weight exp(-s^2 / 2 sigma^2) at cyclic distance s (cycles), sigma a learned log-linear function of |ky|
+    (of the distance from DC for points); divided by the weights of the lines really sampled plus a learned
+    shrinkage.
     """
 
     def __init__(self, n_windows: int = 5) -> None:
@@ -29,18 +32,18 @@ class ViewSharing(nn.Module):
         self.slope = nn.Parameter(torch.zeros(n_windows))
         self.log_shrinkage = nn.Parameter(torch.full((n_windows,), math.log(0.05)))
 
-    def forward(self, kspace: Tensor, mask: Tensor, frames: Tensor) -> Tensor:
-        """kspace (b, c, t, ky, kx), mask (b, t, ky), frames (b, f) -> (b, f, w, c, ky, kx)."""
-        n_frames, n_lines = mask.shape[1:]
-        radius = (torch.arange(n_lines, device=mask.device) - n_lines // 2).abs() / n_lines
-        sigma = (self.log_sigma[:, None] + self.slope[:, None] * radius).exp()  # (w, ky)
+    def forward(self, kspace: Tensor, mask: Tensor, frames: Tensor, radius: Tensor) -> Tensor:
+        """kspace (b, c, t, ky, kx), mask (b, t, ky, kx or 1), frames (b, f), radius (b, ky, kx or 1) -> (b,
+        f, w, c, ky, kx).
+        """
+        n_frames = mask.shape[1]
+        sigma = (self.log_sigma[:, None, None] + self.slope[:, None, None] * radius.unsqueeze(1)).exp()
         distance = (frames.unsqueeze(-1) - torch.arange(n_frames, device=mask.device)) / n_frames
-        distance = distance - distance.round()  # (b, f, t)
-        weights = (
-            torch.exp(-0.5 * (distance[:, :, None, :, None] / sigma[:, None]) ** 2) * mask[:, None, None]
-        )
-        weights = weights / (weights.sum(dim=3, keepdim=True) + self.log_shrinkage.exp()[:, None, None])
-        return torch.einsum("bfwty,bctyx->bfwcyx", weights.to(kspace.dtype), kspace)
+        distance = (distance - distance.round())[:, :, None, :, None, None]  # (b, f, 1, t, 1, 1)
+        weights = torch.exp(-0.5 * (distance / sigma[:, None, :, None]) ** 2) * mask[:, None, None]
+        shrinkage = self.log_shrinkage.exp()[:, None, None, None]
+        weights = weights / (weights.sum(dim=3, keepdim=True) + shrinkage)  # (b, f, w, t, ky, kx)
+        return torch.einsum("bfwtyx,bctyx->bfwcyx", weights.to(kspace.dtype), kspace)
 
 
 class SynNetShared(nn.Module):
@@ -55,10 +58,12 @@ class SynNetShared(nn.Module):
 
     def forward(self, measurement: Measurement, query: Query = EVERYTHING) -> Prediction:
         """Class logits (b, k, z, f, y, x), or (b, k, z, q) at queried points."""
-        folded, asked = measurement.fold_slices(), query.repeat_slices(measurement.n_slices)
+        folded, asked = gridded(measurement.fold_slices()), query.repeat_slices(measurement.n_slices)
         kspace = (folded.kspace / robust_scale(folded)).squeeze(2)
         frames = query_frames(asked, len(kspace), measurement.n_frames, kspace.device)
-        shared = self.sharing(kspace, folded.mask[:, 0].any(dim=-1), frames)
+        radius, mask = line_radius(folded), folded.mask[:, 0]
+        mask = mask.any(dim=-1, keepdim=True) if radius.shape[-1] == 1 else mask
+        shared = self.sharing(kspace, mask, frames, radius)
         images = ifft2c(shared).abs().square().sum(dim=3)
         logits = self.net((images + 1e-8).sqrt().flatten(0, 1))
         return Prediction(

@@ -33,17 +33,17 @@ class HarmonicRegression(nn.Module):
         self.log_variance = nn.Parameter(start.unsqueeze(-1).repeat(1, 1, n_knots))
 
     def log_prior(self, rows: Tensor) -> Tensor:
-        """(h, r, 2 n + 1) log variances at row positions `rows` (r,) in [-0.5, 0.5)."""
+        """(h, ..., r, 2 n + 1) log variances at row positions `rows` (..., r) in [-0.5, 0.5]."""
         place = rows.abs() * 2 * (self.n_knots - 1)
         low = place.floor().clamp(max=self.n_knots - 2).long()
         weight = place - low
         table = self.log_variance[..., low] * (1 - weight) + self.log_variance[..., low + 1] * weight
         pairs = torch.cat([table[:, :1], table[:, 1:].repeat_interleave(2, dim=1)], dim=1)
-        return pairs.transpose(1, 2)
+        return pairs.movedim(1, -1)
 
     def forward(self, values: Tensor, mask: Tensor, rows: Tensor) -> Tensor:
         """`values` (b, t, r, d) complex, zero where `mask` (b, t, r) is False -> coefficients (b, h, r, 2 n +
-        1, d).
+        1, d). `rows` (r,), or (b, r) where they differ between cases.
         """
         with torch.autocast(values.device.type, enabled=False):  # Cholesky needs float32
             return self._posterior_mean(values, mask, rows)
@@ -57,6 +57,8 @@ class HarmonicRegression(nn.Module):
         gram = torch.einsum("btr,tm,tn->brmn", weight, basis, basis)
         moments = torch.einsum("tm,btrd->brmd", basis.to(values.dtype), values)
         log_prior = self.log_prior(rows)[..., : 2 * n + 1]
+        if rows.ndim == 2:
+            log_prior = log_prior.transpose(0, 1)  # (b, h, r, m)
         # S^1/2 (S^1/2 G S^1/2 + I)^-1 S^1/2: well conditioned for any prior.
         root = (0.5 * log_prior).exp()
         system = gram.unsqueeze(1) * (root.unsqueeze(-1) * root.unsqueeze(-2))

@@ -50,6 +50,39 @@ class SpectralProfiles(nn.Module):
         first = (weights @ self.low_pass).unsqueeze(-1)
         return torch.cat([first.to(learned.dtype), learned], dim=-1)
 
+    def at_knots(self) -> Tensor:
+        """(n, g) complex64 values at the knots."""
+        learned = torch.view_as_complex(self.table.float().contiguous()).T
+        return torch.cat([self.low_pass.unsqueeze(-1).to(learned.dtype), learned], dim=-1)
+
+    def knots(self, k: Tensor) -> tuple[Tensor, Tensor]:
+        """The two knots (j, 2) on either side of positions k (j,), and their linear weights (j, 2)."""
+        place = ((k / self.reach).clamp(-1, 1) * 0.5 + 0.5) * (self.n_knots - 1)
+        low = place.floor().clamp(max=self.n_knots - 2)
+        above = place - low
+        return torch.stack([low, low + 1], dim=-1).long(), torch.stack([1 - above, above], dim=-1)
+
+
+def heard_sums(
+    values: Tensor, k_y: Tensor, k_x: Tensor, profiles_y: SpectralProfiles, profiles_x: SpectralProfiles
+) -> Tensor:
+    """(gy, gx, m): sum over samples j of profile_y(k_y j) profile_x(k_x j) values (j, m), k (j,) in cycles.
+
+    The profiles are linear between knots, so samples are first gathered at their four knots by a sparse
+    product, and the profiles then read there: the same sum at a fraction of the arithmetic.
+    """
+    (rows, by_row), (columns, by_column) = profiles_y.knots(k_y), profiles_x.knots(k_x)
+    index = (rows.unsqueeze(-1) * profiles_x.n_knots + columns.unsqueeze(-2)).flatten(1)  # (j, 4)
+    share = (by_row.unsqueeze(-1) * by_column.unsqueeze(-2)).flatten(1).to(values.real.dtype)
+    sample = torch.arange(len(k_y), device=k_y.device).unsqueeze(-1).expand_as(index)
+    size = (profiles_y.n_knots * profiles_x.n_knots, len(k_y))
+    places = torch.stack([index.flatten(), sample.flatten()])
+    gather = torch.sparse_coo_tensor(places, share.flatten(), size, check_invariants=False)
+    sums = torch.sparse.mm(gather, torch.view_as_real(values).flatten(1)).unflatten(1, (-1, 2))
+    at_knots = torch.view_as_complex(sums).unflatten(0, (profiles_y.n_knots, -1))  # (ny, nx, m)
+    across = torch.tensordot(profiles_x.at_knots(), at_knots, dims=([0], [1]))  # (gx, ny, m)
+    return torch.tensordot(profiles_y.at_knots(), across, dims=([0], [1]))
+
 
 def rotation(k: Tensor, positions: Tensor) -> Tensor:
     """exp(i 2 pi k r) (..., p): k (...) in cycles per field of view, positions r (p,) in [-0.5, 0.5)."""

@@ -127,7 +127,7 @@ def _steps(view: View, runs: Path, path: Path) -> None:
             shown["HR"] = steps.last
         else:
             shown["HR without refinement"] = steps.last
-    images = {name: unfold_images(image, grids, batch.measurement) for name, image in shown.items()}
+    images = {name: unfold_images(image, grids) for name, image in shown.items()}
     images["truth"] = batch.targets.image
     spectra = {f"log k-space: {name}": fft2c(image).abs().log1p() for name, image in images.items()}
     pictures([{name: _magnitude(x).numpy() for name, x in row.items()} for row in (images, spectra)], path)

@@ -52,7 +52,6 @@ def training_batches(recipe: Recipe, root: str | None = None) -> TrainingBatches
         recipe.seed,
         AUGMENTATIONS[recipe.augment],
         recipe.frame_counts,
-        recipe.uses,
     )
 
 

@@ -159,7 +159,7 @@ def _rate_names(rates: Sequence[float]) -> tuple[str, ...]:
 
 
 def ordered(results: Results, order: Sequence[str]) -> list[str]:
-    """The models of some results: those in `order` first, then the others by name."""
+    """The rows there are: those of `order` first, as it says, then the others by name."""
     return [m for m in order if m in results] + sorted(m for m in results if m not in order)
 
 

@@ -1,5 +1,5 @@
-"""Sampling masks by name: which readout lines (t, ky), or points (t, ky, kx), are acquired at an
-acceleration R.
+"""Sampling by name: which readout lines (t, ky), or points (t, ky, kx), are acquired at an acceleration R, or
+along which trajectory.
 """
 
 import difflib
@@ -8,12 +8,25 @@ from collections.abc import Callable
 from torch import Generator, Tensor
 
 from kwise.sampling.budget import achieved_acceleration
-from kwise.sampling.files import load_mask
+from kwise.sampling.files import lines_in_words, load_mask, save_mask
 from kwise.sampling.kt import kt_variable_density
 from kwise.sampling.lines import equispaced_lines, gaussian_lines, random_lines, uniform_lines
 from kwise.sampling.planes import gaussian_2d, gaussian_2d_centre, uniform_1d, uniform_1d_centre
+from kwise.sampling.trajectories import Trajectory, golden_angle_radial, spiral
 
-__all__ = ["MASKS", "PLANE_MASKS", "achieved_acceleration", "draw_mask", "draw_plane_mask", "load_mask"]
+__all__ = [
+    "MASKS",
+    "PLANE_MASKS",
+    "TRAJECTORIES",
+    "Trajectory",
+    "achieved_acceleration",
+    "draw_mask",
+    "draw_plane_mask",
+    "draw_trajectory",
+    "lines_in_words",
+    "load_mask",
+    "save_mask",
+]
 
 # Whole readout lines: (n_lines, n_frames, R, generator) -> (t, ky).
 MASKS: dict[str, Callable[[int, int, float, Generator], Tensor]] = {
@@ -30,6 +43,12 @@ MASKS: dict[str, Callable[[int, int, float, Generator], Tensor]] = {
 PLANE_MASKS: dict[str, Callable[[tuple[int, int], int, float, Generator], Tensor]] = {
     "gaussian_2d": gaussian_2d,
     "gaussian_2d_centre": gaussian_2d_centre,
+}
+
+# Off the grid: ((y, x), n_frames, R, generator) -> Trajectory, (t, spokes, points, 2).
+TRAJECTORIES: dict[str, Callable[[tuple[int, int], int, float, Generator], Trajectory]] = {
+    "golden_angle_radial": golden_angle_radial,
+    "spiral": spiral,
 }
 
 
@@ -60,3 +79,17 @@ def draw_plane_mask(
             f"drawing a mask: got the name {name!r}; wanted a line or plane mask, nearest {', '.join(near)}"
         )
     return MASKS[name](shape[0], n_frames, acceleration, generator).unsqueeze(-1)
+
+
+def draw_trajectory(
+    name: str, shape: tuple[int, int], n_frames: int, acceleration: float, generator: Generator
+) -> Trajectory:
+    """The trajectory of that name for images of `shape` (y, x), with the samples a Cartesian mask of the same
+    R would have; ValueError for an unknown name or an impossible R.
+    """
+    if name not in TRAJECTORIES:
+        near = difflib.get_close_matches(name, TRAJECTORIES, n=3, cutoff=0.3) or list(TRAJECTORIES)
+        raise ValueError(
+            f"drawing a trajectory: got the name {name!r}; wanted one of TRAJECTORIES, {', '.join(near)}"
+        )
+    return TRAJECTORIES[name](shape, n_frames, acceleration, generator)
