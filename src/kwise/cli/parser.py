@@ -229,19 +229,14 @@ def _train(verb: Verb) -> None:
 
     example = "kwise train disk_plus_small --set stages.steps=200 -o runs/try"
     parser = verb("train", "train a recipe, or go on where it was stopped", example, run)
-    parser.add_argument(
-        "recipe", metavar="RECIPE", help="a name (kwise list recipes), or kmtr: all its stages and heads"
-    )
-    parser.add_argument(
-        "--scale", default="small", metavar="SCALE", help="of a chain: small (default) or paper"
-    )
+    add = parser.add_argument
+    add("recipe", metavar="RECIPE", help="a name (kwise list recipes), or kmtr: all its stages and heads")
+    add("--scale", default="small", metavar="SCALE", help="of a chain: small (default) or paper")
     change = "change a field of the recipe, e.g. acquisition.accelerations=4,8"
-    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=change)
-    parser.add_argument(
-        "-o", "--output", type=Path, metavar="DIR", help="run folder; default: runs/RECIPE-seedN"
-    )
-    parser.add_argument("--seed", type=whole, default=0, metavar="N", help="default: 0")
-    parser.add_argument("--devices", type=count, default=1, metavar="N", help="default: 1")
+    add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=change)
+    add("-o", "--output", type=Path, metavar="DIR", help="run folder; default: runs/RECIPE-seedN")
+    add("--seed", type=whole, default=0, metavar="N", help="default: 0")
+    add("--devices", type=count, default=1, metavar="N", help="default: 1")
 
 
 def _evaluate(verb: Verb) -> None:
