@@ -285,11 +285,7 @@ def _table(verb: Verb) -> None:
     add("paper", type=partial(word_of, PAPERS), metavar="PAPER", help=" or ".join(PAPERS))
     scales = "small (default), paper, or acdc (disk alone)"
     add("--scale", default="small", type=partial(word_of, SCALES), help=scales)
-    add(
-        "--rerun",
-        action="store_true",
-        help="first train and score whatever has no scores yet",
-    )
+    add("--rerun", action="store_true", help="first train and score whatever has no scores yet")
     add("--only", metavar="ROW", help="with --rerun: this row alone, such as disk_plus")
     add(
         "--results",

@@ -63,15 +63,18 @@ def read_scan(path: str | Path, slices: Slices = None) -> Scan:
     with open_file(path) as file:
         check_header(path, file)
         try:
-            chosen = picked(path, slices, file["kspace"].shape[1])
+            n_slices = file["kspace"].shape[1]
+            chosen = picked(path, slices, n_slices)
             there = {name: file[name] for name in AXES if name in file}
             arrays = {name: _some(path, name, data, chosen, slices is None) for name, data in there.items()}
         except (OSError, TypeError, RuntimeError) as error:
             raise bad_file(path, f"damaged data ({one_line(error)})", "a whole file") from error
         attributes = dict(file.attrs)
+    views = _views(path, attributes, n_slices)
     scan = _decoded(path, arrays, attributes)
     spacing, affine = placed(scan.spacing_mm, scan.affine, chosen)
-    return replace(scan, spacing_mm=spacing, affine=affine, views=_views(path, attributes, chosen))
+    chosen_views = None if views is None else tuple(views[z] for z in chosen)
+    return replace(scan, spacing_mm=spacing, affine=affine, views=chosen_views)
 
 
 def _some(path: Path, name: str, data: Any, chosen: range, everything: bool) -> Tensor:
@@ -187,17 +190,18 @@ def _decoded(path: Path, arrays: dict[str, Tensor], attributes: Mapping[str, Any
     )
 
 
-def _views(path: Path, attributes: Mapping[str, Any], chosen: range) -> tuple[str, ...] | None:
-    """The names of the chosen views, None where the file names none."""
+def _views(path: Path, attributes: Mapping[str, Any], n_slices: int) -> tuple[str, ...] | None:
+    """The name of every view, None where the file names none."""
     if "views" not in attributes:
         return None
     try:
         names = json.loads(as_text(attributes["views"]))
     except ValueError as error:
         raise bad_file(path, f"views that are no JSON ({one_line(error)})", "a JSON list of names") from error
-    if not isinstance(names, list) or len(names) <= chosen[-1] or not {*map(str, names)} <= {*VIEWS}:
-        raise bad_file(path, f"views {names}", f"a name for every view out of {', '.join(VIEWS)}")
-    return tuple(str(names[i]) for i in chosen)
+    if not isinstance(names, list) or len(names) != n_slices or not set(names) <= set(VIEWS):
+        wanted = f"{n_slices} names out of {', '.join(VIEWS)}"
+        raise bad_file(path, f"views {names}", wanted)
+    return tuple(names)
 
 
 def _all_notes(path: Path, attributes: Mapping[str, Any]) -> dict[str, str]:

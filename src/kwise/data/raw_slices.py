@@ -60,4 +60,5 @@ def cut_slices(path: Path, scan: Scan, slices: Slices) -> Scan:
         trajectory=cut(scan.trajectory, 0),
         spacing_mm=spacing,
         affine=affine,
+        views=None if scan.views is None else tuple(scan.views[z] for z in chosen),
     )

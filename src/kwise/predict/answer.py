@@ -43,11 +43,12 @@ class Answer:
     """What a model says about a scan; whatever it does not say keeps its default, and no file tells it.
 
     `labels` (z, t, y, x) int64 on the scan's own grid, of `n_classes` classes; `image` (z, t, y, x) float32
-    magnitude of a reconstruction on the same grid. `areas` name -> (t,) mm^2 summed over slices, names as in
-    CLASS_NAMES; `ed`, `es` frames of the largest and smallest LV pool; `ejection_fraction` in percent, of
-    areas; `dice` name -> hard Dice where the scan knows the truth; `phenotypes` numbers about the case, with
-    units and intervals; `cautions` what a reader has to know, in sentences; `seen` what the model looked at;
-    `intervals` bounds of LV areas and EF where the checkpoint was calibrated.
+    magnitude of a reconstruction on the same grid, `phase` its phase in rad. `areas` name -> (t,) mm^2 summed
+    over slices, names as in CLASS_NAMES; `ed`, `es` frames of the largest and smallest LV pool;
+    `ejection_fraction` in percent, of areas; `dice` name -> hard Dice where the scan knows the truth;
+    `phenotypes` numbers about the case, with units and intervals; `cautions` what a reader has to know, in
+    sentences; `seen` what the model looked at; `intervals` bounds of LV areas and EF where the checkpoint was
+    calibrated.
     """
 
     scan: Scan
@@ -59,6 +60,7 @@ class Answer:
     ejection_fraction: float = math.nan
     dice: Mapping[str, float] = field(default_factory=dict)
     image: Tensor | None = None
+    phase: Tensor | None = None
     phenotypes: tuple[Phenotype, ...] = ()
     cautions: tuple[str, ...] = ()
     seen: str = ""

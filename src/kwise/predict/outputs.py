@@ -68,12 +68,14 @@ class Output:
 
 
 def write_nifti(folder: Path, told: Delivery) -> None:
-    """segmentation.nii.gz and reconstruction.nii.gz."""
+    """segmentation.nii.gz, reconstruction.nii.gz and, in rad, phase.nii.gz."""
     found = told.answer
     if found.labels is not None:
         write_segmentation(folder / "segmentation.nii.gz", found.labels, found.scan)
     if found.image is not None:
         write_image(folder / "reconstruction.nii.gz", found.image, found.scan)
+    if found.phase is not None:
+        write_image(folder / "phase.nii.gz", found.phase, found.scan, "phase, rad")
 
 
 def write_tables(folder: Path, told: Delivery) -> None:

@@ -29,10 +29,12 @@ def preprocessing_of(recipe: Recipe) -> dict[str, object]:
         "masks": list(acquisition.masks),
         "phase": acquisition.phase,
         "n_coils": acquisition.n_coils,
+        "virtual_coils": acquisition.virtual_coils,
         "snr": None if acquisition.snr is None else list(acquisition.snr),
         "reference": acquisition.reference,
         "reference_kspace": acquisition.reference_kspace,
         "one_mask": acquisition.one_mask,
+        "masks_on_matrix": acquisition.masks_on_matrix,
         "fully_sampled": recipe.fully_sampled,
         "recipe": recipe.name,
         "seed": recipe.seed,
@@ -59,12 +61,14 @@ def acquisition_of(seen: Preprocessing) -> Acquisition:
         accelerations=tuple(seen.get("accelerations", usual.accelerations)),
         phase=seen.get("phase", usual.phase),
         n_coils=seen.get("n_coils", usual.n_coils),
+        virtual_coils=seen.get("virtual_coils", usual.virtual_coils),
         snr=None if snr is None else (snr[0], snr[1]),
         matrix=matrix_of(seen),
         fov_mm=seen.get("fov_mm", usual.fov_mm),
         reference=seen.get("reference", usual.reference),
         reference_kspace=seen.get("reference_kspace", usual.reference_kspace),
         one_mask=seen.get("one_mask", usual.one_mask),
+        masks_on_matrix=seen.get("masks_on_matrix", usual.masks_on_matrix),
     )
 
 

@@ -34,13 +34,16 @@ def learning_curves(logs: Mapping[str, Path], path: Path, label: str) -> None:
     name.
     """
     figure, axes = new_figure()
-    for i, (name, log) in enumerate(logs.items()):
-        lines = [json.loads(line) for line in log.read_text().splitlines()]
-        points = _curve(lines)
+    curves = {
+        name: _curve([json.loads(line) for line in log.read_text().splitlines()])
+        for name, log in logs.items()
+    }
+    for i, (name, points) in enumerate((name, points) for name, points in curves.items() if points):
         axes.plot(*zip(*points), ms=3, label=name, **_look(i))
     axes.set_xlabel("core-seconds of training")
     axes.set_ylabel(label)
-    figure.legend(fontsize=7, loc="outside right upper")
+    if axes.lines:
+        figure.legend(fontsize=7, loc="outside right upper")
     save(figure, path)
 
 
