@@ -260,3 +260,12 @@ def test_resampling_to_the_same_length_or_from_one_frame() -> None:
     assert resample_frames(scan, 4) is scan
     still = resample_frames(beating("x", n_frames=1), 3)
     assert still.shape[1] == 3 and torch.equal(still.labels[:, 2], still.labels[:, 0])
+
+
+def test_native_answers_are_asked_on_the_scans_own_grid() -> None:
+    scan = beating("x")
+    acquisition = Acquisition(matrix=(16, 16), fov_mm=None, snr=None, native=True)
+    (batch,) = evaluation_batches(["x"], lambda _: scan, acquisition, 4.0, 1)
+    assert batch.measurement.image_shape == (16, 16) and batch.targets.query.resolution == (SIZE, SIZE)
+    assert torch.equal(batch.targets.labels[0], scan.labels)
+    assert batch.targets.spacing_mm is not None and batch.targets.spacing_mm[0].tolist() == list(scan.spacing_mm)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from kwise.data import (
     acdc,
+    acdc_both,
     brain,
     cohort,
     fastmri,
@@ -119,6 +120,9 @@ DATASETS: dict[str, DataSet] = {
     "acdc": DataSet("acdc", "ACDC short-axis cines, labels at ED and ES", patients.cine_cases, acdc.read),
     "acdc_stack": DataSet(
         "acdc_stack", "ACDC full stacks at ED and ES", patients.stack_cases, acdc.read_stack
+    ),
+    "acdc_both": DataSet(
+        "acdc_both", "ACDC cines, in training with full stacks beside them", acdc_both.cases, acdc_both.read
     ),
     "sunnybrook": DataSet(
         "sunnybrook", "Sunnybrook slices, LV pool alone", sunnybrook.cases, sunnybrook.read, labelled=(1,)

@@ -31,7 +31,8 @@ class Acquisition:
     acquired; the true coil maps are then not told, and the reference is a magnitude. `masks_on_matrix` cuts
     k-space to `matrix` before masks are drawn, so that R counts the positions a model sees; else R is that of
     the whole scan. `reference_kspace` gives the targets all of k-space, `one_mask` measures every slice or
-    view with the same lines.
+    view with the same lines. `native` scores answers on the scan's own grid, not on the `matrix` that models
+    see.
     """
 
     masks: tuple[str, ...] = ("gaussian_lines",)
@@ -45,6 +46,7 @@ class Acquisition:
     virtual_coils: int | None = None
     masks_on_matrix: bool = False
     reference_kspace: bool = False
+    native: bool = False
     one_mask: bool = False
 
 

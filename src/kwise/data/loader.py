@@ -120,6 +120,17 @@ class TrainingBatches:
         return measurement, targets, acceleration
 
 
+def _truth(scan: Scan, measurement: Measurement, acquisition: Acquisition) -> Targets:
+    """The truth of one case, on the grid of its measurement or on its own, with the question that asks so."""
+    if not acquisition.native:
+        assert measurement.image_shape is not None
+        return with_reference(targets_of(scan, measurement.image_shape), scan, acquisition)
+    assert scan.labels is not None
+    y, x = scan.labels.shape[-2:]
+    targets = targets_of(scan, (y, x))
+    return replace(targets, query=replace(targets.query, resolution=(y, x)))
+
+
 def evaluation_batches(
     cases: Sequence[str],
     read: Read,
@@ -138,9 +149,7 @@ def evaluation_batches(
             at_rate = (*words, float(acceleration))
             scan, measurement = acquire(read(case), acquisition, name, acceleration, words, at_rate)
             measurements.append(measurement)
-            shape = measurement.image_shape
-            assert shape is not None
-            targets.append(with_reference(targets_of(scan, shape), scan, acquisition))
+            targets.append(_truth(scan, measurement, acquisition))
         yield Batch(
             tuple(group),
             stack_measurements(measurements),

@@ -53,7 +53,8 @@ def stack_targets(items: Sequence[Targets]) -> Targets:
     def joined(parts: list) -> Tensor | None:
         return None if any(p is None for p in parts) else torch.cat(parts)
 
-    query = Query(joined([t.query.frames for t in items]), None, joined([t.query.points for t in items]))
+    frames, points = ([getattr(t.query, name) for t in items] for name in ("frames", "points"))
+    query = Query(joined(frames), items[0].query.resolution, joined(points))
     labels = torch.cat([t.labels for t in items])
     names = ("image", "spacing_mm", "ed", "es", "phenotypes", "diseases", "kspace")
     rest: dict[str, Any] = {name: joined([getattr(t, name) for t in items]) for name in names}

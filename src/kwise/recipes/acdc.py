@@ -2,7 +2,8 @@
 patients.
 
 ACDC images are magnitudes, so their k-space is simulated; the crop is the central 160 mm, never one from the
-labels. Weights trained on ACDC stay where they were made: its licence forbids shipping them.
+labels; masks are drawn on all lines of that field, of which models see the central 64; answers are scored on
+the images' own grid. Weights trained on ACDC stay where they were made: its licence forbids shipping them.
 """
 
 from collections.abc import Callable, Mapping
@@ -37,8 +38,8 @@ def fine_tuned(start: Recipe, share: float = 0.15) -> Recipe:
     return replace(
         start,
         name=start.name.replace("_small", "_acdc"),
-        dataset="acdc",
-        acquisition=replace(Acquisition(), accelerations=ACCELERATIONS),
+        dataset="acdc_both",
+        acquisition=replace(Acquisition(), accelerations=ACCELERATIONS, native=True),
         stages=stages,
         frames=2,
         augment="heart",

@@ -34,6 +34,7 @@ def preprocessing_of(recipe: Recipe) -> dict[str, object]:
         "reference": acquisition.reference,
         "reference_kspace": acquisition.reference_kspace,
         "one_mask": acquisition.one_mask,
+        "native": acquisition.native,
         "masks_on_matrix": acquisition.masks_on_matrix,
         "fully_sampled": recipe.fully_sampled,
         "recipe": recipe.name,
@@ -68,6 +69,7 @@ def acquisition_of(seen: Preprocessing) -> Acquisition:
         reference=seen.get("reference", usual.reference),
         reference_kspace=seen.get("reference_kspace", usual.reference_kspace),
         one_mask=seen.get("one_mask", usual.one_mask),
+        native=seen.get("native", usual.native),
         masks_on_matrix=seen.get("masks_on_matrix", usual.masks_on_matrix),
     )
 
