@@ -11,8 +11,8 @@ import torch
 from kwise.checkpoint import save_checkpoint
 from kwise.cli import main
 from kwise.data import population_dataset
+from kwise.data.acquisition import draw_scan_mask
 from kwise.data.kspace_file import read_scan, write_scan
-from kwise.data.loader import draw_scan_mask
 from kwise.models import MODELS
 from kwise.phenotypes import DISEASES, PHENOTYPES
 from kwise.predict import predict_file

@@ -11,8 +11,9 @@ import torch
 from kwise.checkpoint import load_checkpoint
 from kwise.cli.recipes import run_train
 from kwise.data import population_dataset, sized
+from kwise.data.acquisition import Acquisition
 from kwise.data.kept import KEEP_VARIABLE
-from kwise.data.loader import Acquisition, TrainingBatches, evaluation_batches
+from kwise.data.loader import TrainingBatches, evaluation_batches
 from kwise.models import MODELS
 from kwise.phenotypes import DISEASES, PHENOTYPES
 from kwise.recipes import CHAINS, RECIPES
@@ -266,3 +267,19 @@ def test_all_tables_print_from_scores(tmp_path: Path) -> None:
     assert "0.737" in printed and PUBLISHED["CAD"]["k-MTR"][0] == 0.737
     with pytest.raises(ValueError, match="got no scores"):
         text("paper", tmp_path)
+
+
+def test_figures_are_drawn_from_scores(tmp_path: Path) -> None:
+    from kwise.recipes.kmtr_figures import figures
+    from kwise.report.kmtr_plots import embedding_scatter, tsne
+
+    write_scores(tmp_path / "results", {"kmtr": 0.2})
+    made = figures("small", tmp_path / "results", tmp_path / "no_runs", tmp_path)
+    assert len(made) == 2 and all(path.stat().st_size > 1000 for path in made)
+    clusters = np.repeat(np.eye(6)[:3], 20, axis=0) * 9
+    places = tsne(clusters + np.random.default_rng(0).normal(size=(60, 6)))
+    assert places.shape == (60, 3)
+    inside = np.linalg.norm(places[:20] - places[:20].mean(axis=0), axis=1).mean()
+    assert np.linalg.norm(places[:20].mean(axis=0) - places[20:40].mean(axis=0)) > inside
+    embedding_scatter(places, {"LVM_g": np.arange(60.0)}, tmp_path / "e.png")
+    assert (tmp_path / "e.png").stat().st_size > 1000
