@@ -67,13 +67,15 @@ RESERVED: dict[str, set[str]] = {
     "ismrmrd": {"data"},
     "nibabel": {"data"},
     "pydicom": {"data"},
+    "highdicom": {"data"},
+    "pyarrow": {"data"},
     "matplotlib": {"report", "viewer"},
     "jsonargparse": {"cli", "recipes"},  # recipes: typed overrides
     "argparse": {"cli"},
 }
 
 # Libraries that take seconds to import, so they may only be imported inside functions.
-LAZY = ("monai", "matplotlib", "nibabel", "sklearn", "lightning", "skimage", "pandas")
+LAZY = ("monai", "matplotlib", "nibabel", "sklearn", "lightning", "skimage", "pandas", "highdicom", "pyarrow")
 
 # Global random state: nobody draws from it, nobody sets it. numpy's own generator objects are allowed.
 GLOBAL_RANDOM = (

@@ -43,7 +43,7 @@ TINY: dict[str, dict[str, object]] = {
 }  # fmt: skip
 # These answer with an image in the units measured; all others with class logits.
 RECONSTRUCTIONS = {"kspace_transformer", "kspace_transformer_plus", "unet", "k_unet", "admm_net", "d5c5"}
-RECONSTRUCTIONS |= {"oucr_style"}
+RECONSTRUCTIONS |= {"oucr_style", "zero_filled"}
 SIZES = [{"ky": 9, "kx": 14}, {"ky": 12, "kx": 7, "z": 2}]
 
 every_model = pytest.mark.parametrize("name", sorted(MODELS))

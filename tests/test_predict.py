@@ -15,8 +15,9 @@ from torch import nn
 
 from kwise.checkpoint import Loaded, load_checkpoint
 from kwise.data import dataset
-from kwise.data.answers import write_areas, write_segmentation
 from kwise.data.kspace_file import write_scan
+from kwise.data.out_nifti import write_segmentation
+from kwise.data.out_table import area_rows, write_csv
 from kwise.fourier import fft2c
 from kwise.models import MODELS
 from kwise.predict import (
@@ -145,7 +146,7 @@ def test_segmentation_without_geometry(tmp_path: Path) -> None:
 
 def test_areas_csv(tmp_path: Path) -> None:
     areas = {"LV_pool_mm2": [100.0, 50.0], "RV_pool_mm2": [80.0, float("nan")]}
-    write_areas(tmp_path / "a.csv", areas, 0, 1, 50.0, 40.0)
+    write_csv(tmp_path / "a.csv", area_rows(areas, 0, 1, 50.0, 40.0))
     with (tmp_path / "a.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert rows[1] == {
@@ -154,11 +155,12 @@ def test_areas_csv(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-def test_predict_file_writes_the_three_answers_whole(tmp_path: Path, checkpoint: Path) -> None:
+def test_predict_file_writes_its_answers_whole(tmp_path: Path, checkpoint: Path) -> None:
     file, folder = tmp_path / "p.h5", tmp_path / "deep" / "out"
     write_scan(file, make_scan(labels=torch.zeros(SHAPE, dtype=torch.int64)))
     found = predict_file(file, folder, checkpoint)
-    assert sorted(p.name for p in folder.iterdir()) == ["areas.csv", "report.html", "segmentation.nii.gz"]
+    names = ["areas.csv", "phenotypes.csv", "phenotypes.json", "report.html", "run.json"]
+    assert sorted(p.name for p in folder.iterdir()) == [*names, "segmentation.nii.gz"]
     assert [p.name for p in folder.parent.iterdir()] == ["out"]
     assert nibabel.load(folder / "segmentation.nii.gz").shape == (24, 20, 2, 5)
     assert found.labels.shape == SHAPE

@@ -316,9 +316,9 @@ def test_a_data_set_without_the_truth_is_refused() -> None:
     with pytest.raises(ValueError, match="on oasis: got a checkpoint that segments LV, myo, RV; wanted"):
         data_of(preprocessing_of(tiny()), "oasis")
     with pytest.raises(ValueError, match="choosing a task: got 'segmentatoin'; wanted segmentation"):
-        task_of({"task": {"name": "segmentatoin"}})
+        task_of({"task": "segmentatoin"})
     with pytest.raises(ValueError, match="making the task reconstruction: got options"):
-        task_of({"task": {"name": "reconstruction", "dice_weight": 1}})
+        task_of({"task": "reconstruction", "task_options": {"dice_weight": 1}})
 
 
 # -- validation and test batches

@@ -13,6 +13,7 @@ from torch import Tensor
 from kwise.types import IGNORE
 
 STRUCTURES = {"LV": 1, "myo": 2, "RV": 3, "LA": 4, "RA": 5}  # short name -> class index
+MYOCARDIUM_G_PER_ML = 1.05
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,35 @@ def cavity_areas(
     `labels` (z, t, y, x) or (t, y, x) int64; `spacing_mm` (z, y, x). NaN in frames nobody labelled.
     """
     return structure_sizes(labels, spacing_mm[1] * spacing_mm[2], names)
+
+
+def simpson_volumes(
+    labels: Tensor, spacing_mm: tuple[float, float, float], names: tuple[str, ...] = ("LV", "myo", "RV")
+) -> dict[str, Tensor]:
+    """Volume (t,) in mL of each structure in every frame: area of every slice times the slice pitch, summed.
+
+    `labels` (z, t, y, x) int64; `spacing_mm` (z, y, x), z the pitch from slice to slice. Simpson's rule as
+    cardiac software uses it (Schulz-Menger et al., JCMR 2020): what lies beyond the first and the last slice
+    is not counted.
+    """
+    z, y, x = spacing_mm
+    return structure_sizes(labels, z * y * x / 1000, names)
+
+
+def ventricular_phenotypes(volumes: Mapping[str, Tensor], ed: int, es: int) -> dict[str, float]:
+    """LVEDV_mL, LVESV_mL, LVSV_mL, LVEF_percent, LVM_g (at ED) and the RV's, of `volumes` (t,) in mL.
+
+    What has no volumes is left out. Both ventricles are measured at the LV's `ed` and `es`.
+    """
+    found: dict[str, float] = {}
+    for name in ("LV", "RV"):
+        if name in volumes:
+            at_ed, at_es = float(volumes[name][ed]), float(volumes[name][es])
+            found |= {f"{name}EDV_mL": at_ed, f"{name}ESV_mL": at_es, f"{name}SV_mL": at_ed - at_es}
+            found[f"{name}EF_percent"] = ejection_fraction(at_ed, at_es)
+    if "myo" in volumes:
+        found["LVM_g"] = float(volumes["myo"][ed]) * MYOCARDIUM_G_PER_ML
+    return found
 
 
 def ed_es(areas: Mapping[str, Tensor]) -> tuple[int, int]:

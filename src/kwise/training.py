@@ -32,6 +32,8 @@ SCHEDULES = ("cosine", "constant")
 class Stage:
     """One stretch of training with one optimiser; `schedule` is "cosine" (to zero) or "constant", after a
     linear warm-up.
+
+    `part` is the stretch of the cosine that this stage covers, where several stages share one.
     """
 
     name: str = "train"
@@ -40,6 +42,7 @@ class Stage:
     matrix_rate: float = 0.0
     warmup: int = 100
     schedule: str = "cosine"
+    part: tuple[float, float] = (0.0, 1.0)
     weight_decay: float = 1e-2
     clip: float = 1.0
     save_every: int = 500
@@ -62,7 +65,8 @@ def schedule(stage: Stage, step: int) -> float:
         return (step + 1) / stage.warmup
     if stage.schedule == "constant":
         return 1.0
-    done = (step - stage.warmup) / max(1, stage.steps - stage.warmup)
+    start, end = stage.part
+    done = start + (end - start) * (step - stage.warmup) / max(1, stage.steps - stage.warmup)
     return 0.5 * (1 + math.cos(math.pi * done))
 
 

@@ -83,6 +83,11 @@ class Scan:
         z, t, y, x_ = x.shape[-4:]
         return (z, t, y, x_) if self.image_shape is None else (z, t, *self.image_shape)
 
+    @property
+    def in_pixels(self) -> bool:
+        """Whether nobody told the pixel size: `spacing_mm` then counts pixels, and no size is in mm."""
+        return "spacing" in self.notes
+
 
 @dataclass(frozen=True)
 class Samples:

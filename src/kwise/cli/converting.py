@@ -1,13 +1,11 @@
 """`kwise convert`: a file of any format kwise reads, as kwise's own k-space file or as MRD."""
 
-from dataclasses import replace
 from pathlib import Path
 
-from kwise.coils import compress_coils
 from kwise.data.kspace_file import write_scan
 from kwise.data.raw import open_any, with_kspace
 from kwise.data.raw_mrd_write import write_mrd
-from kwise.types import Scan
+from kwise.predict.door import with_virtual_coils
 
 
 def run_convert(
@@ -28,10 +26,3 @@ def run_convert(
     print(f"wrote {target} ({chosen}): {len(scan.kspace)} coil(s), {z} slice(s), {t} frames, {y} x {x}")
     for key, value in (scan.notes | lost).items():
         print(f"  {key}: {value}")
-
-
-def with_virtual_coils(scan: Scan, n: int) -> Scan:
-    """The scan with `n` virtual coils; coil maps are left out, for they belong to the coils there were."""
-    assert scan.kspace is not None
-    note = {"virtual coils": f"{n} from {len(scan.kspace)}, by SVD"}
-    return replace(scan, kspace=compress_coils(scan.kspace, n), coil_maps=None, notes=scan.notes | note)

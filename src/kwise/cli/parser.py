@@ -6,10 +6,13 @@ from functools import partial
 from pathlib import Path
 
 from kwise import __version__
-from kwise.cli.words import count, nearest, positive, positive_or_none, whole, word_of
+from kwise.cli.figure_words import figure_verb
+from kwise.cli.words import Verb, count, nearest, positive, positive_or_none, whole, word_of
 
 Run = Callable[[], None]
+PAPERS = ("disk", "kspace_transformer")
 SCALES = ("small", "acdc", "paper")
+ALSO = ("dicom", "mrd", "parquet")  # of kwise.predict.OUTPUTS, which is too slow to import for --help
 SECTIONS = ("models", "masks", "datasets", "recipes", "phases")
 
 
@@ -72,10 +75,8 @@ def build() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]
     _train(verb)
     _evaluate(verb)
     _table(verb)
+    figure_verb(verb)
     return parser, verbs
-
-
-Verb = Callable[[str, str, str, Callable[[argparse.Namespace], None]], argparse.ArgumentParser]
 
 
 # -- verbs: their options, and the call they make ----------------------------------------------------------
@@ -144,17 +145,18 @@ def _predict(verb: Verb) -> None:
     def run(options: argparse.Namespace) -> None:
         from kwise.cli.predicting import run_predict
 
-        run_predict(options.file, options.output, options.checkpoint)
+        run_predict(options.path, options.output, options.checkpoint, options.also, options.workers)
 
-    about = "answer a k-space file: segmentation.nii.gz, areas.csv, report.html"
-    parser = verb("predict", about, "kwise predict p.h5 -o out", run)
-    parser.add_argument("file", type=Path, metavar="FILE", help="a file of any format that kwise info reads")
-    parser.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the answers"
-    )
-    parser.add_argument(
-        "--checkpoint", type=Path, metavar="DIR", help="default: the one that comes with kwise"
-    )
+    about = "answer a scan, or a folder of scans: NIfTI, CSV, JSON and a report; --also for more"
+    parser = verb("predict", about, "kwise predict p.h5 -o out --also dicom mrd parquet", run)
+    add = parser.add_argument
+    add("path", type=Path, metavar="PATH", help="a file of any format kwise info reads, or a folder of them")
+    add("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the answers")
+    add("--checkpoint", type=Path, metavar="DIR", help="default: the one that comes with kwise")
+    more = f"{', '.join(ALSO)}: files beside those always written"
+    formats = partial(word_of, ALSO)
+    add("--also", type=formats, nargs="+", action="extend", default=[], metavar="FORMAT", help=more)
+    add("--workers", type=count, default=1, metavar="N", help="of a folder, scans at a time; default: 1")
 
 
 def _info(verb: Verb) -> None:
@@ -260,8 +262,9 @@ def _table(verb: Verb) -> None:
     example = "kwise table disk --scale small"
     parser = verb("table", "print a paper's table: ours beside the published numbers", example, run)
     add = parser.add_argument
-    add("paper", type=partial(word_of, ("disk",)), metavar="PAPER", help="disk")
-    add("--scale", default="small", type=partial(word_of, SCALES), help="small (default), acdc or paper")
+    add("paper", type=partial(word_of, PAPERS), metavar="PAPER", help=" or ".join(PAPERS))
+    scales = "small (default), paper, or acdc (disk alone)"
+    add("--scale", default="small", type=partial(word_of, SCALES), help=scales)
     add(
         "--rerun",
         action="store_true",

@@ -1,31 +1,76 @@
-"""`kwise predict`."""
+"""`kwise predict`, as a verb of the command line."""
 
 import math
+import shlex
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from kwise.predict import Answer, predict_file
+from kwise.data.out_table import Row
+from kwise.predict import Answer, Order, is_cohort, predict_file, predict_folder
 
 
-def run_predict(file: Path, folder: Path, checkpoint: Path | None) -> None:
-    """Answer a k-space file into a folder and say in a few lines what was found and where it lies."""
-    found = predict_file(file, folder, checkpoint)
+def run_predict(
+    path: Path, folder: Path, checkpoint: Path | None, also: Sequence[str] = (), workers: int = 1
+) -> None:
+    """Answer one scan, or every scan below a folder, and say in a few lines what was found and where it
+    lies.
+    """
+    command = shlex.join(["kwise", *sys.argv[1:]])
+    if is_cohort(path):
+        _run_cohort(path, folder, Order(checkpoint, tuple(also), command), workers)
+        return
+    found = predict_file(path, folder, checkpoint, also, command)
     for line in summary(found):
         print(line)
-    print(f"wrote {folder / 'segmentation.nii.gz'}, areas.csv and report.html")
+    print(f"wrote {', '.join(sorted(made.name for made in folder.iterdir()))} in {folder}")
+
+
+def _run_cohort(source: Path, folder: Path, order: Order, workers: int) -> None:
+    def tell(done: int, total: int, row: Row) -> None:
+        print(f"[{done}/{total}] {row['file']}: {_brief(row)}", flush=True)
+
+    rows = predict_folder(source, folder, order, workers, tell)
+    failed = [row for row in rows if row["status"] == "failed"]
+    print(f"{len(rows) - len(failed)} of {len(rows)} answered, a row each in {folder / 'phenotypes.csv'}")
+    if len(failed) == len(rows):
+        raise ValueError(f"answering {source}: got {len(rows)} files and no answer; wanted scans")
+
+
+def _brief(row: Row) -> str:
+    if row["status"] == "failed":
+        return f"failed: {row['error']}"
+    for name in ("LVEF_percent", "LV_area_EF_percent"):
+        value = row.get(name)
+        if isinstance(value, float) and math.isfinite(value):
+            return f"{name.removesuffix('_percent').replace('_', ' ')} {value:.0f} %"
+    return "answered"
 
 
 def summary(found: Answer) -> list[str]:
     """What was found, in a few lines."""
     z, t, y, x = found.scan.shape
     lines = [f"{found.scan.case}: {z} slice(s), {t} frames, {y} x {x}"]
-    if found.ed is None or found.es is None:
-        lines.append("no areas: the model reconstructs") if found.image is not None else None
-    elif math.isnan(found.ejection_fraction):
-        lines.append("no LV pool was found")
-    else:
-        what = f"ED frame {found.ed + 1}, ES frame {found.es + 1}"
-        lines.append(f"area ejection fraction {found.ejection_fraction:.1f} % ({what})")
+    lines += _beat(found)
+    values = {p.name: p for p in found.phenotypes}
+    volumes = [values[name] for name in ("LVEDV_mL", "LVESV_mL", "LVEF_percent", "LVM_g") if name in values]
+    if volumes:
+        told = ", ".join(f"{p.name.rpartition('_')[0]} {p.value:.0f} {p.unit}" for p in volumes)
+        lines.append(f"{told} ({volumes[0].about})")
     if found.dice:
         scores = ", ".join(f"{name} {value:.3f}" for name, value in found.dice.items())
         lines.append(f"Dice against the truth in the file: {scores}")
     return lines
+
+
+def _beat(found: Answer) -> list[str]:
+    if found.ed is None or found.es is None:
+        return [] if found.image is None else ["reconstructed"]
+    if not any(bool((area > 0).any()) for area in found.areas.values()):
+        return ["no heart was found"]
+    if found.scan.shape[1] == 1:
+        return ["one frame: areas, and no ejection fraction"]
+    if math.isnan(found.ejection_fraction):
+        return ["no LV pool was found"]
+    what = f"ED frame {found.ed + 1}, ES frame {found.es + 1}"
+    return [f"area ejection fraction {found.ejection_fraction:.1f} % ({what})"]

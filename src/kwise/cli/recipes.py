@@ -1,5 +1,6 @@
-"""`kwise train`, `kwise evaluate`, `kwise table`: from words to recipes."""
+"""`kwise train`, `kwise evaluate`, `kwise table`, `kwise figure`: from words to recipes."""
 
+from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -63,15 +64,26 @@ def run_table(
     paper: str, scale: str, rerun: bool, only: str | None, results: Path, folder: Path | None
 ) -> None:
     """Print the table of a paper; with `rerun` make what is missing first, with `folder` draw its figures."""
-    from kwise.recipes.disk_figures import figures
-    from kwise.recipes.disk_table import regenerate, row_names, table
+    from kwise.recipes.rows import regenerate, row_names
+    from kwise.recipes.tables import TABLES
 
-    assert paper == "disk"
-    if only is not None and only not in row_names(scale):
-        raise ValueError(f"choosing a row: got {only!r}; wanted {nearest(only, row_names(scale))}")
+    table = TABLES[paper]
+    names = row_names(table.rows(scale))
+    if only is not None and only not in names:
+        raise ValueError(f"choosing a row: got {only!r}; wanted {nearest(only, names)}")
     if rerun:
-        regenerate(scale, results, only=only)
-    print(table(scale, results))
+        regenerate(table.rows(scale), results, only=only)
+    print(table.text(scale, results))
     if folder is not None:
-        for made in figures(scale, results, Path("runs"), folder):
+        for made in table.figures(scale, results, Path("runs"), folder):
             print(f"wrote {made}")
+
+
+def run_figure(options: Namespace) -> None:
+    """Draw one figure from the weights in a folder of runs."""
+    from kwise.recipes.kspace_transformer_figures import View, draw
+
+    at = (options.at[0], options.at[1])
+    view = View(options.case, options.family, options.acceleration, options.layer, at)
+    draw(options.figure, view, options.runs, options.output)
+    print(f"wrote {options.output}")

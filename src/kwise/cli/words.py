@@ -3,7 +3,10 @@
 import argparse
 import difflib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+
+# What adds a verb: its name, what it does, an example, the call -> its parser.
+Verb = Callable[[str, str, str, Callable[[argparse.Namespace], None]], argparse.ArgumentParser]
 
 
 def nearest(word: str, names: Iterable[str]) -> str:
@@ -35,6 +38,13 @@ def whole(text: str) -> int:
     """A whole number from 0."""
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"got {text!r}; wanted a whole number from 0")
+    return int(text)
+
+
+def offset(text: str) -> int:
+    """A whole number, below 0 too."""
+    if not text.removeprefix("-").isdecimal():
+        raise argparse.ArgumentTypeError(f"got {text!r}; wanted a whole number")
     return int(text)
 
 

@@ -5,11 +5,20 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from kwise.data import acdc, fastmri, heart, oasis, patients, sunnybrook
+from kwise.data import acdc, brain, fastmri, heart, oasis, patients, slices, sunnybrook
 from kwise.data.splits import default_root, nearest, split_of
 from kwise.types import Scan
 
-__all__ = ["DATASETS", "DataSet", "dataset", "default_root", "heart_dataset", "split_of"]
+__all__ = [
+    "DATASETS",
+    "DataSet",
+    "dataset",
+    "default_root",
+    "heart_dataset",
+    "sized",
+    "slices_dataset",
+    "split_of",
+]
 
 ListCases = Callable[[Path | None, str | None, int | None], Sequence[str]]
 ReadCase = Callable[[Path | None, str], Scan]
@@ -57,6 +66,12 @@ def heart_dataset(n_frames: int = 12, shape: tuple[int, int] = (64, 64)) -> Data
     )
 
 
+def slices_dataset(shape: tuple[int, int] = (64, 64)) -> DataSet:
+    """The slices of several kinds on a grid (y, x)."""
+    about = "slices without labels: ACDC, Sunnybrook, one brain, the phantom"
+    return DataSet("slices", about, slices.cases, partial(slices.read, shape=shape), ())
+
+
 DATASETS: dict[str, DataSet] = {
     "heart": heart_dataset(),
     "acdc": DataSet("acdc", "ACDC short-axis cines, labels at ED and ES", patients.cine_cases, acdc.read),
@@ -66,6 +81,8 @@ DATASETS: dict[str, DataSet] = {
     "sunnybrook": DataSet(
         "sunnybrook", "Sunnybrook slices, LV pool alone", sunnybrook.cases, sunnybrook.read, labelled=(1,)
     ),
+    "brain": DataSet("brain", "one T1 brain volume, slices split by blocks", brain.cases, brain.read, ()),
+    "slices": slices_dataset(),
     "oasis": DataSet("oasis", "OASIS-1 T1 brains, slices without labels", oasis.cases, oasis.read, ()),
     "fastmri": DataSet(
         "fastmri",
@@ -82,3 +99,10 @@ def dataset(name: str) -> DataSet:
     if name not in DATASETS:
         raise ValueError(f"choosing a data set: got {name!r}; wanted one like {nearest(name, DATASETS)}")
     return DATASETS[name]
+
+
+def sized(name: str, n_frames: int, shape: tuple[int, int]) -> DataSet:
+    """The data set of that name, with so many frames and on that grid (y, x) where it lets one choose."""
+    if name == "heart":
+        return heart_dataset(n_frames, shape)
+    return slices_dataset(shape) if name == "slices" else dataset(name)

@@ -28,7 +28,9 @@ class Acquisition:
     range drawn log-uniformly (None: noise-free); `matrix` is the (ky, kx) a model sees, cut out of the
     measured k-space (None: all of it); `fov_mm` the largest side of the centre crop; `reference` gives the
     targets the fully sampled image too. `virtual_coils` compresses `n_coils` to so many, by what was
-    acquired; the true coil maps are then not told, and the reference is a magnitude.
+    acquired; the true coil maps are then not told, and the reference is a magnitude. `masks_on_matrix` cuts
+    k-space to `matrix` before masks are drawn, so that R counts the positions a model sees; else R is that of
+    the whole scan.
     """
 
     masks: tuple[str, ...] = ("gaussian_lines",)
@@ -39,6 +41,7 @@ class Acquisition:
     matrix: tuple[int, int] | None = (64, 64)
     fov_mm: float | None = 160.0
     reference: bool = False
+    masks_on_matrix: bool = False
     virtual_coils: int | None = None
 
 
@@ -53,15 +56,24 @@ def _uniform_log(bounds: tuple[float, float], draw: torch.Generator) -> float:
 
 
 def simulate(scan: Scan, acquisition: Acquisition, words: Words) -> Scan:
-    """Fully sampled k-space of a magnitude scan: centre crop, phase, coils and noise, seeded by `words`."""
-    return scan if scan.kspace is not None else _simulated(scan, acquisition, words, None)
+    """Fully sampled k-space of a magnitude scan: centre crop, phase, coils and noise, seeded by `words`; cut
+    to the matrix where masks are drawn on that.
+    """
+    if scan.kspace is None:
+        scan = _simulated(cropped(scan, acquisition), acquisition, words, None)
+    if acquisition.masks_on_matrix and acquisition.matrix is not None:
+        return _cut(scan, acquisition.matrix)
+    return scan
+
+
+def cropped(scan: Scan, acquisition: Acquisition) -> Scan:
+    """A magnitude scan cropped to the field of view asked for."""
+    return scan if acquisition.fov_mm is None else crop_fov(scan, acquisition.fov_mm)
 
 
 def _simulated(
     scan: Scan, acquisition: Acquisition, words: Words, trajectories: Sequence[Trajectory] | None
 ) -> Scan:
-    if acquisition.fov_mm is not None:
-        scan = crop_fov(scan, acquisition.fov_mm)
     draw = generator("simulate", *words)
     snr = None if acquisition.snr is None else _uniform_log(acquisition.snr, draw)
     return simulate_scan(
@@ -72,6 +84,17 @@ def _simulated(
         generator=draw,
         trajectories=trajectories,
     )
+
+
+def _cut(scan: Scan, matrix: tuple[int, int]) -> Scan:
+    """A scan with k-space, cut to the central `matrix`, as `measure` would cut it; labels keep their grid."""
+    everything = torch.ones(1, 1, 1, 1, dtype=torch.bool)
+    whole = measure(scan, everything, matrix)
+    assert whole.spacing_mm is not None
+    z, y, x = whole.spacing_mm[0].tolist()
+    maps = None if whole.coil_maps is None else whole.coil_maps[0]
+    mask = None if scan.mask is None else whole.mask[0]
+    return replace(scan, kspace=whole.kspace[0], mask=mask, coil_maps=maps, spacing_mm=(z, y, x))
 
 
 def draw_scan_mask(scan: Scan, name: str, acceleration: float, words: Words) -> Tensor:
@@ -110,11 +133,19 @@ def acquire(
     elif scan.kspace is not None:
         raise ValueError(f"measuring {scan.case} by {name}: got k-space on a grid; wanted a magnitude image")
     else:
+        fine = cropped(scan, acquisition)
         paths = draw_scan_trajectories(full, name, acceleration, mask_words)
-        measurement = measured(_simulated(scan, acquisition, words, paths), acquisition.matrix)
+        paths = [_on_pixels_of(path, full, fine) for path in paths]
+        measurement = measured(_simulated(fine, acquisition, words, paths), acquisition.matrix)
     if acquisition.virtual_coils is not None:
         measurement = replace(virtual_coils(measurement, acquisition.virtual_coils), coil_maps=None)
     return full, measurement
+
+
+def _on_pixels_of(path: Trajectory, drawn: Scan, fine: Scan) -> Trajectory:
+    """A trajectory drawn on the grid of one scan, counted in the pixels of a finer one."""
+    ratio = torch.tensor([n / m for n, m in zip(drawn.shape[2:], fine.shape[2:])])
+    return path if bool((ratio == 1).all()) else replace(path, positions=path.positions * ratio)
 
 
 def measure(scan: Scan, mask: Tensor, matrix: tuple[int, int] | None) -> Measurement:

@@ -13,6 +13,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from kwise.fourier import fft2c, ifft2c
 from kwise.types import Scan
 
 
@@ -38,6 +39,61 @@ def crop_fov(scan: Scan, fov_mm: float) -> Scan:
     return replace(
         scan, image=cut(scan.image), labels=cut(scan.labels), coil_maps=cut(scan.coil_maps), affine=affine
     )
+
+
+def readout_window(scan: Scan, start: int, n: int) -> Scan:
+    """The columns `start` to `start + n` of a scan of k-space, cut out along its readout as oversampling is.
+
+    Every acquired line must be whole, or an echo that ends early alike in all of them: then the aliasing of
+    undersampling runs along y alone and columns can be told apart. Pixels keep their size and values; labels
+    and coil maps are cut alike and the affine moves along. ValueError for images, trajectories and masks with
+    gaps along kx.
+    """
+    doing = f"cutting the readout of {scan.case}"
+    if scan.kspace is None or scan.trajectory is not None:
+        raise ValueError(f"{doing}: got an image or a trajectory; wanted Cartesian k-space")
+    have = scan.shape[3]
+    if not 0 <= start < start + n <= have:
+        raise ValueError(f"{doing}: got columns {start} to {start + n}; wanted some of {have}")
+    mask = None if scan.mask is None else _windowed_mask(doing, scan.mask, n)
+    kspace = fft2c(ifft2c(scan.kspace)[..., start : start + n])
+    if mask is not None:
+        kspace = torch.where(mask, kspace, 0)
+
+    def cut(array: Tensor | None) -> Tensor | None:
+        return None if array is None else array[..., start : start + n].contiguous()
+
+    affine = None if scan.affine is None else _moved(scan.affine, start, 0)
+    return replace(
+        scan,
+        kspace=kspace,
+        mask=mask,
+        labels=cut(scan.labels),
+        coil_maps=cut(scan.coil_maps),
+        affine=affine,
+    )
+
+
+def whole_readouts(mask: Tensor | None) -> bool:
+    """Whether all acquired lines of a mask (z, t, ky, kx) acquired the same run of samples around DC."""
+    if mask is None:
+        return True
+    columns = mask.flatten(0, -2).any(dim=0)
+    run = columns.nonzero().flatten()
+    lines = mask.any(dim=-1, keepdim=True)
+    gapless = len(run) > 0 and int(run[-1] - run[0]) + 1 == len(run)
+    return gapless and bool(columns[len(columns) // 2]) and torch.equal(mask, lines & columns)
+
+
+def _windowed_mask(doing: str, mask: Tensor, n: int) -> Tensor:
+    """(z, t, ky, n): lines stay lines; of the readout what lies within the samples acquired."""
+    if not whole_readouts(mask):
+        raise ValueError(f"{doing}: got a mask with gaps along kx; wanted whole readouts")
+    have = mask.shape[-1]
+    run = mask.flatten(0, -2).any(dim=0).nonzero().flatten()
+    position = (torch.arange(n) - n // 2) * (have / n) + have // 2
+    inside = (position >= int(run[0]) - 0.5) & (position <= int(run[-1]) + 0.5)
+    return mask.any(dim=-1, keepdim=True) & inside
 
 
 def _moved(affine: Tensor, x: int, y: int) -> Tensor:

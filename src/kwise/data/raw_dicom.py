@@ -31,6 +31,8 @@ class _Image:
     thickness: float | None
     time: float | None
     number: int
+    file: Path
+    frame: int  # in its file, from 0
 
 
 def is_dicom(path: Path) -> bool:
@@ -45,8 +47,7 @@ def read_dicom(path: Path) -> Scan:
     """The image (z, t, y, x) of a file or a folder; ValueError in one line for damage, mixed matrix sizes, an
     unfitting number of images, or no magnitude image at all.
     """
-    files = [file for file in _files(path) if is_dicom(file)] if path.is_dir() else [path]
-    images, left_out = _images(files)
+    images, left_out = _images(_series(path))
     if not images:
         raise refused(path, f"{left_out} images, none of them a magnitude", "MR magnitude images")
     if len(shapes := {image.pixels.shape for image in images}) > 1:
@@ -71,6 +72,16 @@ def read_dicom(path: Path) -> Scan:
         affine=_affine(first, spacing),
         notes=notes,
     )
+
+
+def image_places(path: Path) -> list[list[tuple[Path, int]]]:
+    """The file of every image and its frame in it, from 0: by slice, then frame, as `read_dicom` sorts."""
+    slices = _by_slice(_images(_series(path))[0])
+    return [[(image.file, image.frame) for image in frames] for frames in slices]
+
+
+def _series(path: Path) -> list[Path]:
+    return [file for file in _files(path) if is_dicom(file)] if path.is_dir() else [path]
 
 
 def _files(folder: Path) -> list[Path]:
@@ -128,8 +139,8 @@ def _split(file: Path, header: Any, pixels: np.ndarray) -> list[_Image]:
         scaled = values.astype(np.float32) * (slope[0] if slope is not None else 1)
         axes = _floats(look("ImageOrientationPatient"), 6)
         spacing = _floats(look("PixelSpacing"), 2)
-        thickness = _floats(look("SpacingBetweenSlices") or look("SliceThickness"), 1)
-        time = _floats(look("NominalCardiacTriggerDelayTime") or look("TriggerTime"), 1)
+        thickness = _first_told(look, "SpacingBetweenSlices", "SliceThickness")
+        time = _first_told(look, "NominalCardiacTriggerDelayTime", "TriggerTime")
         later = None if step is None else i * step
         images.append(
             _Image(
@@ -140,6 +151,8 @@ def _split(file: Path, header: Any, pixels: np.ndarray) -> list[_Image]:
                 thickness=None if thickness is None else float(thickness[0]),
                 time=later if time is None or (per_frame[0] is None and len(pixels) > 1) else float(time[0]),
                 number=i if len(pixels) > 1 else int(_number(header, "InstanceNumber") or 0),
+                file=file,
+                frame=i,
             )
         )
     return images
@@ -156,6 +169,11 @@ def _lookup(header: Any, shared: Any, frame: Any) -> Callable[[str], Any]:
         return header.get(name)
 
     return look
+
+
+def _first_told(look: Callable[[str], Any], *names: str) -> np.ndarray | None:
+    """The number of the first element of these that is there; 0 is a number as well."""
+    return next((value for value in (_floats(look(name), 1) for name in names) if value is not None), None)
 
 
 def _floats(value: Any, n: int) -> np.ndarray | None:

@@ -70,7 +70,7 @@ def _write(path: Path, scan: Scan, spans: np.ndarray) -> None:
     kind = np.dtype([("head", _HEAD), ("traj", floats), ("data", floats)])
     kspace = scan.kspace.resolve_conj()
     with h5py.File(path, "w") as file:
-        text = np.array([_header(scan)], dtype=object)
+        text = np.array([mrd_header(scan)], dtype=object)
         file.create_dataset("dataset/xml", data=text, dtype=h5py.string_dtype("utf-8"))
         data = file.create_dataset("dataset/data", (len(spans),), dtype=kind)
         for start in range(0, len(spans), 256):  # a few readouts in memory at a time
@@ -111,8 +111,10 @@ def _place(heads: np.ndarray, scan: Scan, z: np.ndarray) -> None:
     heads["position"] = affine[:3, 3] + affine[:3, :2] @ centre + np.outer(z, affine[:3, 2])
 
 
-def _header(scan: Scan) -> str:
+def mrd_header(scan: Scan) -> str:
+    """The XML header of a scan: its grid, field of view, counters, frame time and notes."""
     n_slices, n_frames, ky, kx = scan.shape
+    n_coils = 1 if scan.kspace is None else len(scan.kspace)
     space = f"<matrixSize><x>{kx}</x><y>{ky}</y><z>1</z></matrixSize><fieldOfView_mm>" + "".join(
         f"<{axis}>{size:.9g}</{axis}>"
         for axis, size in zip("xyz", (kx * scan.spacing_mm[2], ky * scan.spacing_mm[1], scan.spacing_mm[0]))
@@ -131,7 +133,7 @@ def _header(scan: Scan) -> str:
     )
     return (
         '<?xml version="1.0"?><ismrmrdHeader xmlns="http://www.ismrm.org/ISMRMRD"><version>1</version>'
-        f"<acquisitionSystemInformation><receiverChannels>{len(scan.kspace)}</receiverChannels>"  # type: ignore[arg-type]
+        f"<acquisitionSystemInformation><receiverChannels>{n_coils}</receiverChannels>"
         "</acquisitionSystemInformation><experimentalConditions><H1resonanceFrequency_Hz>0"
         "</H1resonanceFrequency_Hz></experimentalConditions>"
         f"<encoding><encodedSpace>{space}</fieldOfView_mm></encodedSpace>"

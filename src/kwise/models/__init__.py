@@ -17,6 +17,7 @@ from kwise.models.oucr_style import OucrStyle
 from kwise.models.syn_net import SynNet
 from kwise.models.syn_net_shared import SynNetShared
 from kwise.models.unet import ImageUNet
+from kwise.models.zero_filled import ZeroFilled
 
 MODELS: dict[str, type[nn.Module]] = {
     "disk": Disk,
@@ -34,4 +35,5 @@ MODELS: dict[str, type[nn.Module]] = {
     "admm_net": AdmmNet,
     "d5c5": D5C5,
     "oucr_style": OucrStyle,
+    "zero_filled": ZeroFilled,
 }

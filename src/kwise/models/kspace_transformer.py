@@ -202,7 +202,7 @@ class KSpaceTransformer(nn.Module):
         x = missing.encoded
         if steps.lr:
             shape = (missing.mask.shape[-2], missing.mask.shape[-1])
-            x = x + self._embedded(missing.values(fft2c(_upsampled(steps.lr[-1], shape))))
+            x = x + self._embedded(missing.values(fft2c(upsampled(steps.lr[-1], shape))))
         for i, (layer, head) in enumerate(zip(self.hr_decoder, self.hr_heads)):
             x = layer(x, memory=memory, memory_valid=valid)
             image = ifft2c(missing.filled(head(x)))
@@ -246,7 +246,8 @@ def _unacquired(mask: Tensor) -> Tensor:
     return torch.argsort(mask.to(torch.uint8), dim=1, stable=True)[:, :longest]
 
 
-def _upsampled(image: Tensor, shape: tuple[int, int]) -> Tensor:
+def upsampled(image: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Complex images (n, y, x) on a finer grid, bicubic, as the LR image seeds the HR queries."""
     larger = functional.interpolate(as_channels(image), shape, mode="bicubic", align_corners=False)
     return as_complex(larger)
 

@@ -49,6 +49,18 @@ class SharedNormAttention(nn.Module):
         )
         return x + self.out(answer.transpose(1, 2).flatten(2))
 
+    def weights(
+        self, x: Tensor, row: int, context: Tensor | None = None, valid: Tensor | None = None
+    ) -> Tensor:
+        """(b, heads, n) weights of one query, softmax(q k^T / sqrt d); `forward` never stores any."""
+        seen = self.norm(x if context is None else context)
+        query = self._split(self.query(self.norm(x[:, row : row + 1])))
+        key = self._split(self.key_value(seen).chunk(2, dim=-1)[0])
+        logits = (query @ key.transpose(-1, -2))[:, :, 0] / query.shape[-1] ** 0.5
+        if valid is not None:
+            logits = logits.masked_fill(~valid.unsqueeze(1), float("-inf"))
+        return logits.softmax(dim=-1)
+
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 

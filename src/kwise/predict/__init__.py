@@ -4,18 +4,24 @@ Only what the file says was acquired is used; nothing here can simulate or draw 
 """
 
 from kwise.predict.answer import Answer, answer, measurement_of, segment
+from kwise.predict.cohort import Order, is_cohort, predict_folder
 from kwise.predict.files import all_shipped, fingerprint, predict_file, shipped, write_answer
+from kwise.predict.outputs import OUTPUTS
 from kwise.predict.predictors import PREDICTORS, answer_by_task
 
 __all__ = [
+    "OUTPUTS",
     "PREDICTORS",
     "Answer",
+    "Order",
     "all_shipped",
     "answer",
     "answer_by_task",
     "fingerprint",
+    "is_cohort",
     "measurement_of",
     "predict_file",
+    "predict_folder",
     "segment",
     "shipped",
     "write_answer",

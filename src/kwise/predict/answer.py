@@ -10,9 +10,28 @@ from torch import Tensor, nn
 
 from kwise.checkpoint import Loaded
 from kwise.metrics import dice
-from kwise.operator import resize_kspace
 from kwise.phenotypes import STRUCTURES, Phenotype, area_ejection_fraction, cavity_areas, ed_es
+from kwise.predict.door import (
+    acceleration_of,
+    is_wide,
+    matrix_for,
+    matrix_of,
+    measurement_of,
+    with_coils_for,
+)
+from kwise.predict.looks import Seen, look_twice
+from kwise.predict.measures import coverage_caution, phenotypes_of
 from kwise.types import CLASS_NAMES, IGNORE, Measurement, Query, Scan
+
+__all__ = [
+    "Answer",
+    "acceleration_of",
+    "answer",
+    "answer_of_labels",
+    "matrix_of",
+    "measurement_of",
+    "segment",
+]
 
 PIXELS_AT_ONCE = 2**19  # of all slices, asked of a model in one go: bounds the memory of long or fine cines
 
@@ -25,7 +44,7 @@ class Answer:
     magnitude of a reconstruction on the same grid. `areas` name -> (t,) mm^2 summed over slices, names as in
     CLASS_NAMES; `ed`, `es` frames of the largest and smallest LV pool; `ejection_fraction` in percent, of
     areas; `dice` name -> hard Dice where the scan knows the truth; `phenotypes` numbers about the case, with
-    units and intervals; `cautions` what a reader has to know, in sentences.
+    units and intervals; `cautions` what a reader has to know, in sentences; `seen` what the model looked at.
     """
 
     scan: Scan
@@ -39,41 +58,7 @@ class Answer:
     image: Tensor | None = None
     phenotypes: tuple[Phenotype, ...] = ()
     cautions: tuple[str, ...] = ()
-
-
-def measurement_of(scan: Scan, matrix: tuple[int, int] | None = None) -> Measurement:
-    """What the scanner acquired, as a batch of one, on the whole grid or cut to the central `matrix` (ky,
-    kx).
-    """
-    if scan.kspace is None:
-        raise ValueError(f"measuring {scan.case}: got an image; wanted k-space")
-    mask = torch.ones(scan.kspace.shape[1:], dtype=torch.bool) if scan.mask is None else scan.mask
-    measurement = Measurement(
-        scan.kspace.unsqueeze(0),
-        mask.unsqueeze(0),
-        None if scan.coil_maps is None else scan.coil_maps.unsqueeze(0),
-        None if scan.trajectory is None else scan.trajectory.unsqueeze(0),
-        spacing_mm=torch.tensor([scan.spacing_mm]),
-        image_shape=(scan.shape[-2], scan.shape[-1]),
-    )
-    return measurement if matrix is None else resize_kspace(measurement, matrix)
-
-
-def acceleration_of(measurement: Measurement) -> float:
-    """The achieved R: k-space positions of the grid over acquired ones."""
-    return measurement.mask.numel() / int(measurement.mask.sum())
-
-
-def matrix_of(preprocessing: Mapping[str, Any]) -> tuple[int, int] | None:
-    """The central k-space (ky, kx) a checkpoint wants to see; None for all of it."""
-    matrix = preprocessing.get("matrix")
-    if matrix is None:
-        return None
-    if len(matrix) != 2 or not all(isinstance(n, int) and n > 0 for n in matrix):
-        raise ValueError(
-            f"reading the preprocessing of a checkpoint: got matrix {matrix}; wanted two whole numbers"
-        )
-    return matrix[0], matrix[1]
+    seen: str = ""
 
 
 @torch.inference_mode()
@@ -97,14 +82,30 @@ def segment(model: nn.Module, measurement: Measurement, resolution: tuple[int, i
 
 
 def answer(scan: Scan, loaded: Loaded, change: Callable[[Measurement], Measurement] | None = None) -> Answer:
-    """The answer of a checkpoint to a scan; `change` alters what the model sees, for controls alone."""
-    measurement = measurement_of(scan, matrix_of(loaded.preprocessing))
-    if change is not None:
-        measurement = change(measurement)
-    labels, n_classes = segment(loaded.model, measurement, (scan.shape[-2], scan.shape[-1]))
+    """The segmentation of a checkpoint; `change` alters what the model sees, for controls alone."""
+    told = loaded.preprocessing
+    n_classes = 0
+
+    def look(part: Scan) -> Tensor:
+        nonlocal n_classes
+        measurement = measurement_of(part, matrix_for(part, told))
+        if change is not None:
+            measurement = change(measurement)
+        labels, n_classes = segment(loaded.model, measurement, (part.shape[-2], part.shape[-1]))
+        return labels
+
+    coils = with_coils_for(scan, told)
+    seen = look_twice(coils, look, told) if is_wide(coils, told) else Seen(look(coils), _cut(told))
+    return answer_of_labels(scan, seen.labels, n_classes, seen.words)
+
+
+def answer_of_labels(scan: Scan, labels: Tensor, n_classes: int, seen: str = "") -> Answer:
+    """An answer made of labels (z, t, y, x) on the scan's grid: areas, ED and ES, phenotypes, Dice."""
     areas = named_areas(labels, scan, n_classes)
     sizes = {"LV": areas[CLASS_NAMES[STRUCTURES["LV"]]]}
     ed, es = ed_es(sizes)
+    fraction = area_ejection_fraction(sizes) if scan.shape[1] > 1 else math.nan
+    caution = coverage_caution(labels, scan, ed)
     return Answer(
         scan,
         labels,
@@ -112,9 +113,17 @@ def answer(scan: Scan, loaded: Loaded, change: Callable[[Measurement], Measureme
         areas,
         ed,
         es,
-        area_ejection_fraction(sizes),
+        fraction,
         dice_of(scan, labels, n_classes),
+        phenotypes=phenotypes_of(areas, labels, scan, ed, es, fraction),
+        cautions=() if caution is None else (caution,),
+        seen=seen,
     )
+
+
+def _cut(preprocessing: Mapping[str, Any]) -> str:
+    matrix = matrix_of(preprocessing)
+    return "all of k-space" if matrix is None else f"the central {matrix[0]} x {matrix[1]} of k-space"
 
 
 def named_areas(labels: Tensor, scan: Scan, n_classes: int) -> dict[str, Tensor]:

@@ -7,8 +7,10 @@ from torch import Tensor
 from kwise import __version__
 from kwise.checkpoint import Loaded
 from kwise.fourier import ifft2c
-from kwise.phenotypes import STRUCTURES
-from kwise.predict.answer import Answer, acceleration_of, matrix_of, measurement_of, named_areas
+from kwise.phenotypes import STRUCTURES, Phenotype
+from kwise.predict.answer import Answer, named_areas
+from kwise.predict.door import acceleration_of, is_wide, measurement_of
+from kwise.predict.measures import area_unit
 from kwise.report.page import Page
 from kwise.types import CLASS_NAMES, Measurement, Scan
 
@@ -35,6 +37,7 @@ def page_of(found: Answer, loaded: Loaded, weights: str, file: str, reference: T
         areas={name: area.tolist() for name, area in found.areas.items()},
         ed=found.ed,
         es=found.es,
+        area_unit=_unit(scan),
         pixel_mm=scan.spacing_mm[1:],
         frame_ms=scan.frame_ms,
         truth=scan.labels.numpy() if found.dice and scan.labels is not None else None,
@@ -67,16 +70,22 @@ def shared_magnitude(measurement: Measurement) -> Tensor:
 
 def _tiles(found: Answer, measurement: Measurement) -> dict[str, str]:
     tiles = {}
-    if found.ed is not None and found.es is not None:
-        tiles = {
-            "area ejection fraction": _percent(found.ejection_fraction, 0),
-            "end-diastolic LV area": f"{_lv(found)[found.ed]:.0f} mm²",
-            "end-systolic LV area": f"{_lv(found)[found.es]:.0f} mm²",
-        }
+    if found.areas and found.ed is not None and found.es is not None:
+        areas, unit = _lv(found), _unit(found.scan)
+        if len(areas) > 1:
+            tiles["area ejection fraction"] = _percent(found.ejection_fraction, 0)
+            tiles["end-diastolic LV area"] = f"{areas[found.ed]:.0f} {unit}"
+            tiles["end-systolic LV area"] = f"{areas[found.es]:.0f} {unit}"
+        else:
+            tiles["LV area"] = f"{areas[0]:.0f} {unit}"
     tiles["acceleration achieved"] = f"{acceleration_of(measurement):.1f}"
     if found.dice:
         tiles["mean Dice against the truth"] = f"{sum(found.dice.values()) / len(found.dice):.2f}"
     return tiles
+
+
+def _unit(scan: Scan) -> str:
+    return {"mm2": "mm²"}.get(area_unit(scan), "pixels")
 
 
 def _percent(value: float, digits: int) -> str:
@@ -96,12 +105,15 @@ def _facts(
         **_cycle(found),
         **{f"Dice, {name}": f"{value:.3f}" for name, value in found.dice.items()},
         "acceleration achieved": f"{acceleration_of(measurement):.2f} ({_between(lines)} of {y} lines)",
-        "grid": f"{y} x {x} pixels, {t} frames, {z} slice(s), {measurement.kspace.shape[1]} coil(s)",
-        "pixel": f"{scan.spacing_mm[1]:.2f} x {scan.spacing_mm[2]:.2f} mm",
+        **{_in_words(p.name): _value(p) for p in found.phenotypes if not p.name.endswith("_area_EF_percent")},
+        "grid": f"{y} x {x} pixels, {t} frame(s), {z} slice(s), {measurement.kspace.shape[1]} coil(s)",
+        "pixel": "size not told"
+        if scan.in_pixels
+        else f"{scan.spacing_mm[1]:.2f} x {scan.spacing_mm[2]:.2f} mm",
         "frame time": f"{scan.frame_ms:.1f} ms" if scan.frame_ms else "not told by the file",
         "model": loaded.name,
-        "model saw": _seen(loaded),
-        "weights (SHA-256)": weights,
+        "model saw": _seen(found, loaded),
+        "weights (SHA-256)": weights[:12],
         "software": f"kwise {__version__}",
         "file": file,
     }
@@ -111,7 +123,7 @@ def _facts(
 
 def _cycle(found: Answer) -> dict[str, str]:
     """ED, ES and the ejection fraction; nothing where the model said nothing about a heart beat."""
-    if found.ed is None or found.es is None:
+    if found.ed is None or found.es is None or found.scan.shape[1] == 1:
         return {}
     ms = found.scan.frame_ms
     ed, es = (f"frame {i + 1}" + (f" ({i * ms:.0f} ms)" if ms else "") for i in (found.ed, found.es))
@@ -127,10 +139,21 @@ def _between(lines: Tensor) -> str:
     return f"{low}" if low == high else f"{low} to {high}"
 
 
-def _seen(loaded: Loaded) -> str:
-    matrix, data = matrix_of(loaded.preprocessing), loaded.preprocessing.get("trained_on")
-    cut = "all of k-space" if matrix is None else f"the central {matrix[0]} x {matrix[1]} of k-space"
-    return cut if data is None else f"{cut}; trained on {data}"
+def _in_words(name: str) -> str:
+    """LV_ED_area_mm2 -> LV ED area; LVEDV_mL -> LVEDV."""
+    return name.rpartition("_")[0].replace("_", " ")
+
+
+def _value(p: Phenotype) -> str:
+    if math.isnan(p.value):
+        return "unknown"
+    span = "" if math.isnan(p.low) or math.isnan(p.high) else f" [{p.low:.1f}, {p.high:.1f}]"
+    return f"{p.value:.1f}{span} {p.unit}" + (f" ({p.about})" if p.about else "")
+
+
+def _seen(found: Answer, loaded: Loaded) -> str:
+    data = loaded.preprocessing.get("trained_on")
+    return "; ".join(part for part in (found.seen, f"trained on {data}" if data else "") if part)
 
 
 def _cautions(found: Answer, loaded: Loaded) -> list[str]:
@@ -142,20 +165,35 @@ def _cautions(found: Answer, loaded: Loaded) -> list[str]:
             f"{scan.notes.get('phase', 'unknown')} phase, {scan.notes.get('coils', 'unknown')} coil(s) "
             f"and SNR {scan.notes.get('snr', 'unknown')}. A scanner's own k-space may give worse answers."
         )
-    wanted, sizes = loaded.preprocessing.get("fov_mm"), _field_mm(scan)
-    if wanted and max(sizes) > 1.4 * wanted:
+    if scan.in_pixels:
         sentences.append(
-            f"This field of view is {sizes[0]:.0f} x {sizes[1]:.0f} mm; "
-            f"the model learned from {wanted:.0f} mm at most."
+            "The file does not tell the size of a pixel: areas are in pixels, and the model could not be "
+            "given pixels of the size it learned from."
+        )
+    elif found.labels is not None and is_wide(scan, loaded.preprocessing):
+        sentences.append(
+            f"This field of view is {_field_mm(scan)}; the model learned from "
+            f"{loaded.preprocessing['fov_mm']:.0f} mm around the heart. It looked at {found.seen}."
+        )
+    if found.labels is not None and scan.shape[1] == 1:
+        sentences.append(
+            "The file has one frame, and the model learned from beating hearts: there is no ejection "
+            "fraction, and it cannot tell whether this is a heart at all."
         )
     if any(float(area.min()) == 0 < float(area.max()) for area in found.areas.values()):
         sentences.append("In some frames a structure was not found: areas and EF may be wrong there.")
-    if found.ed is not None and math.isnan(found.ejection_fraction):
+    if found.areas and not bool((found.areas[CLASS_NAMES[STRUCTURES["LV"]]] > 0).any()):
         sentences.append("The model found no LV pool: ED, ES and the ejection fraction mean nothing here.")
     sentences += found.cautions
+    if found.labels is not None:
+        sentences.append(
+            "The model looks for a heart in a short-axis cine and does not check that this is one: in any "
+            "other image what it draws means nothing."
+        )
     sentences.append("For research: kwise is no medical device.")
     return sentences
 
 
-def _field_mm(scan: Scan) -> tuple[float, float]:
-    return scan.shape[-2] * scan.spacing_mm[1], scan.shape[-1] * scan.spacing_mm[2]
+def _field_mm(scan: Scan) -> str:
+    y, x = (n * mm for n, mm in zip(scan.shape[2:], scan.spacing_mm[1:]))
+    return f"{y:.0f} x {x:.0f} mm"

@@ -3,7 +3,9 @@
 import hashlib
 import os
 import shutil
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
@@ -13,8 +15,9 @@ from kwise.checkpoint import Loaded, load_checkpoint
 from kwise.data.raw import open_any, with_kspace
 from kwise.models import MODELS
 from kwise.predict.answer import Answer
-from kwise.predict.outputs import ALWAYS, OUTPUTS, Delivery
+from kwise.predict.outputs import Delivery, Output, chosen_outputs
 from kwise.predict.predictors import answer_by_task
+from kwise.predict.run_card import file_name
 
 WEIGHTS = "model.safetensors"
 SHIPPED = Path(str(files("kwise"))) / "weights"  # checkpoints that come with kwise, a folder each
@@ -35,18 +38,53 @@ def all_shipped() -> list[Path]:
     return sorted(file.parent for file in SHIPPED.glob(f"*/{WEIGHTS}"))
 
 
-def predict_file(file: Path | str, folder: Path | str, checkpoint: Path | str | None = None) -> Answer:
+def predict_file(
+    file: Path | str,
+    folder: Path | str,
+    checkpoint: Path | str | None = None,
+    also: Sequence[str] = (),
+    command: str | None = None,
+) -> Answer:
     """Answer any file `open_any` reads with a checkpoint (None: the shipped one) into `folder`.
 
-    Writes segmentation.nii.gz, areas.csv and report.html; each appears whole or not at all.
+    Writes what OUTPUTS calls always, and the outputs named in `also`; they appear together or not at all.
     """
-    checkpoint = shipped() if checkpoint is None else Path(checkpoint)
-    check_folder(folder)
-    scan = with_kspace(open_any(file))
-    loaded = load_checkpoint(checkpoint, MODELS)
-    found = answer_by_task(scan, loaded)
-    write_answer(Path(folder), found, loaded, fingerprint(checkpoint), Path(file).name)
-    return found
+    asked = Asked.of(checkpoint, also, command)
+    return asked.answer(file, folder)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A checkpoint in memory and the outputs wanted of it: what many files share."""
+
+    loaded: Loaded
+    weights: str
+    outputs: Mapping[str, Output]
+    command: str | None = None
+
+    @staticmethod
+    def of(checkpoint: Path | str | None, also: Sequence[str] = (), command: str | None = None) -> "Asked":
+        """Load a checkpoint (None: the shipped one); errors as in `load_checkpoint` and `chosen_outputs`."""
+        outputs = chosen_outputs(also)
+        checkpoint = shipped() if checkpoint is None else Path(checkpoint)
+        return Asked(load_checkpoint(checkpoint, MODELS), weights_sha256(checkpoint), outputs, command)
+
+    def answer(self, file: Path | str, folder: Path | str) -> Answer:
+        """Answer one file into one folder."""
+        check_folder(folder)
+        scan = with_kspace(open_any(file))
+        found = answer_by_task(scan, self.loaded)
+        told = Delivery(
+            found,
+            self.loaded,
+            self.weights,
+            file_name(file),
+            Path(file),
+            self.command,
+            tuple(self.outputs),
+        )
+        write_outputs(Path(folder), told, self.outputs)
+        return found
 
 
 def check_folder(folder: Path | str) -> None:
@@ -56,9 +94,14 @@ def check_folder(folder: Path | str) -> None:
         raise ValueError(f"writing answers to {folder}: got a file of that name; wanted a folder, new or not")
 
 
+def weights_sha256(checkpoint: Path) -> str:
+    """The SHA-256 of a checkpoint's weights: which weights these were."""
+    return hashlib.sha256((checkpoint / WEIGHTS).read_bytes()).hexdigest()
+
+
 def fingerprint(checkpoint: Path) -> str:
-    """The first 12 hexadecimal digits of the SHA-256 of a checkpoint's weights: which weights these were."""
-    return hashlib.sha256((checkpoint / WEIGHTS).read_bytes()).hexdigest()[:12]
+    """The first 12 hexadecimal digits of `weights_sha256`, for people."""
+    return weights_sha256(checkpoint)[:12]
 
 
 def write_answer(
@@ -69,19 +112,28 @@ def write_answer(
     file: str = "",
     reference: Tensor | None = None,
 ) -> None:
-    """Write the files of an answer; `reference` (z, t, y, x) is an image to show the labels on, never used.
-
-    They replace older ones of the same names together: whatever fails while writing leaves the folder as it
-    was.
+    """Write the files of an answer that are written always; `reference` (z, t, y, x) is an image to show the
+    labels on, never used.
     """
-    told = Delivery(found, loaded, weights, file, reference)
+    outputs = chosen_outputs(())
+    told = Delivery(found, loaded, weights, file, outputs=tuple(outputs), reference=reference)
+    write_outputs(folder, told, outputs)
+
+
+def write_outputs(folder: Path, told: Delivery, outputs: Mapping[str, Output]) -> None:
+    """Write outputs into `folder`, in place of older ones of the same names.
+
+    They are written beside it first: whatever fails while writing leaves the folder as it was.
+    """
     part = folder.absolute().with_name(f".{folder.absolute().name}.{os.getpid()}.part")
     try:
         part.mkdir(parents=True)
-        for name in ALWAYS:
-            OUTPUTS[name].write(part, told)
+        for output in outputs.values():
+            output.write(part, told)
         folder.mkdir(parents=True, exist_ok=True)
         for made in sorted(part.iterdir()):
+            if made.is_dir():
+                shutil.rmtree(folder / made.name, ignore_errors=True)
             made.replace(folder / made.name)
     finally:
         with suppress(OSError):

@@ -5,11 +5,18 @@ from collections.abc import Callable
 
 from kwise.recipes.acdc import acdc_recipes
 from kwise.recipes.disk import disk_recipes
+from kwise.recipes.kspace_transformer import kspace_transformer_recipes
+from kwise.recipes.raw import raw_recipes
 from kwise.recipes.recipe import Recipe
 
 __all__ = ["RECIPES", "Recipe", "recipe"]
 
-RECIPES: dict[str, Callable[[], Recipe]] = {**disk_recipes(), **acdc_recipes()}
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    **disk_recipes(),
+    **acdc_recipes(),
+    **kspace_transformer_recipes(),
+    **raw_recipes(),
+}
 
 
 def recipe(name: str) -> Recipe:

@@ -8,7 +8,8 @@ import torch
 from kwise.checkpoint import load_checkpoint
 from kwise.data.loader import evaluation_batches
 from kwise.models import MODELS
-from kwise.recipes.disk_table import row_names, rows
+from kwise.recipes.disk_table import rows
+from kwise.recipes.rows import row_names
 from kwise.recipes.run import source
 from kwise.report.plots import answers, learning_curves, score_against_r
 from kwise.report.results import read_results
@@ -22,8 +23,8 @@ def figures(scale: str, results: Path, runs: Path, folder: Path) -> list[Path]:
     listed = list(rows(scale))
     made = [folder / f"disk_{scale}_dice.png", folder / f"disk_{scale}_curves.png"]
     label = "hard foreground Dice"
-    score_against_r(read_results(place), made[0], row_names(scale), "dice_foreground", label)
-    logs = {row.name: place / row.place / "log.jsonl" for row in listed if row.recipe.seed == 0}
+    score_against_r(read_results(place), made[0], row_names(listed), "dice_foreground", label)
+    logs = {row.name: results / row.place / "log.jsonl" for row in listed if row.recipe.seed == 0}
     logs = {name: log for name, log in logs.items() if log.exists()}
     learning_curves(logs, made[1], "validation Dice, R = 8")
     trained = {

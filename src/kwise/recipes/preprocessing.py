@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from kwise.data import DataSet, dataset, heart_dataset
+from kwise.data import DataSet, sized
 from kwise.data.loader import Acquisition
 from kwise.predict.answer import matrix_of
 from kwise.recipes.recipe import Recipe
@@ -20,7 +20,8 @@ def preprocessing_of(recipe: Recipe) -> dict[str, object]:
         "matrix": None if acquisition.matrix is None else list(acquisition.matrix),
         "fov_mm": acquisition.fov_mm,
         "classes": ["background", *recipe.task.names] if recipe.task.names else [],
-        "task": {"name": task_name(recipe.task), **asdict(recipe.task)},  # type: ignore[call-overload]
+        "task": task_name(recipe.task),
+        "task_options": asdict(recipe.task),  # type: ignore[call-overload]
         "trained_on": recipe.dataset,
         "n_frames": recipe.n_frames,
         "shape": list(recipe.shape),
@@ -28,6 +29,7 @@ def preprocessing_of(recipe: Recipe) -> dict[str, object]:
         "masks": list(acquisition.masks),
         "phase": acquisition.phase,
         "n_coils": acquisition.n_coils,
+        "virtual_coils": acquisition.virtual_coils,
         "snr": None if acquisition.snr is None else list(acquisition.snr),
         "reference": acquisition.reference,
         "fully_sampled": recipe.fully_sampled,
@@ -38,13 +40,13 @@ def preprocessing_of(recipe: Recipe) -> dict[str, object]:
 
 def task_of(seen: Preprocessing) -> Task:
     """The task a checkpoint was trained for; segmentation of its classes where an old one does not say."""
-    told = seen.get("task")
-    if told is None:
+    name, told = seen.get("task"), seen.get("task_options", {})
+    if name is None:
         return Segmentation(n_classes=len(seen.get("classes", ())) or Segmentation.n_classes)
-    if not isinstance(told, Mapping) or not isinstance(told.get("name"), str):
-        raise ValueError(f"reading the preprocessing of a checkpoint: got task {told!r}; wanted a name in it")
-    options = {k: tuple(v) if isinstance(v, list) else v for k, v in told.items() if k != "name"}
-    return make_task(told["name"], options)
+    if not isinstance(name, str) or not isinstance(told, Mapping):
+        got = f"task {name!r} with options {told!r}"
+        raise ValueError(f"reading the preprocessing of a checkpoint: got {got}; wanted a name and a mapping")
+    return make_task(name, {key: tuple(x) if isinstance(x, list) else x for key, x in told.items()})
 
 
 def acquisition_of(seen: Preprocessing) -> Acquisition:
@@ -56,6 +58,7 @@ def acquisition_of(seen: Preprocessing) -> Acquisition:
         accelerations=tuple(seen.get("accelerations", usual.accelerations)),
         phase=seen.get("phase", usual.phase),
         n_coils=seen.get("n_coils", usual.n_coils),
+        virtual_coils=seen.get("virtual_coils", usual.virtual_coils),
         snr=None if snr is None else (snr[0], snr[1]),
         matrix=matrix_of(seen),
         fov_mm=seen.get("fov_mm", usual.fov_mm),
@@ -69,10 +72,8 @@ def data_of(seen: Preprocessing, name: str | None = None) -> DataSet:
     ValueError where the data set has no truth for the checkpoint's task.
     """
     name = str(seen.get("trained_on", "heart")) if name is None else name
-    if name == "heart":
-        y, x = seen.get("shape", (64, 64))
-        return heart_dataset(int(seen.get("n_frames", 12)), (y, x))
-    found = dataset(name)
+    y, x = seen.get("shape", (64, 64))
+    found = sized(name, int(seen.get("n_frames", 12)), (y, x))
     if task_of(seen).names and not found.labelled:
         raise ValueError(
             f"evaluating on {name}: got a checkpoint that segments {', '.join(task_of(seen).names)}; "

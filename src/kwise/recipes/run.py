@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from kwise import __version__
 from kwise.atomic import write_atomically
 from kwise.checkpoint import load_checkpoint, save_checkpoint
-from kwise.data import DataSet, dataset, heart_dataset
+from kwise.data import DataSet, sized
 from kwise.data.augment import AUGMENTATIONS
 from kwise.data.loader import Acquisition, TrainingBatches, cached, evaluation_batches
 from kwise.models import MODELS
@@ -54,10 +54,8 @@ def build(recipe: Recipe) -> nn.Module:
 
 
 def source(recipe: Recipe) -> DataSet:
-    """The recipe's data set, at its frame count and grid where the data set is the phantom."""
-    if recipe.dataset == "heart":
-        return heart_dataset(recipe.n_frames, recipe.shape)
-    return dataset(recipe.dataset)
+    """The recipe's data set, at its frame count and grid where the data set lets one choose."""
+    return sized(recipe.dataset, recipe.n_frames, recipe.shape)
 
 
 def training_batches(recipe: Recipe, root: str | None = None) -> TrainingBatches:
@@ -106,7 +104,7 @@ def train_recipe(recipe: Recipe, folder: Path, *, root: str | None = None, progr
     batches = training_batches(recipe, root)
     if isinstance(model, MeanShape):
         model.fit(batches(step).targets for step in range(recipe.stages[0].steps))
-    else:
+    elif any(parameter.requires_grad for parameter in model.parameters()):
         done = 0
         for stage in recipe.stages:
             loss = partial(loss_of, recipe, stage.name)

@@ -131,9 +131,10 @@ def curves(
     known: Mapping[str, Sequence[float]],
     marks: Mapping[str, int],
     unit: str,
+    area_unit: str = "mm²",
 ) -> str:
-    """SVG of area curves: `series` name -> (value per time in mm^2, colour), `known` truth as dots (NaN:
-    none there).
+    """SVG of area curves: `series` name -> (value per time in `area_unit`, colour), `known` truth as dots
+    (NaN: none there).
 
     `marks` name -> frame draws ED and ES; a line with class "now" is for the page to move with the cine.
     """
@@ -146,7 +147,7 @@ def curves(
         parts.append(plot.line(times, line, colour))
         parts += [plot.dot(t, v, colour) for t, v in zip(times, known.get(name, ())) if v == v]
     parts.append(plot.cursor())
-    label = f"Areas over time in mm²: {', '.join(series)}"
+    label = f"Areas over time in {area_unit}: {', '.join(series)}"
     box = f"0 0 {plot.width} {plot.height}"
     return f'<svg viewBox="{box}" role="img" aria-label="{label}" class="curves">{"".join(parts)}</svg>'
 

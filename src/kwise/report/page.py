@@ -256,7 +256,7 @@ def _curves(page: Page) -> str:
     series = {name: (page.areas[name], CLASS_COLOURS[list(page.class_names).index(name)]) for name in names}
     unit = "ms" if page.frame_ms else "frame"
     marks = {name: frame for name, frame in {"ED": page.ed, "ES": page.es}.items() if frame is not None}
-    picture = curves(_times(page), series, page.true_areas, marks, unit)
+    picture = curves(_times(page), series, page.true_areas, marks, unit, page.area_unit)
     dots = '<p class="soft">Lines: this answer. Rings: the truth in the file.</p>' if page.true_areas else ""
     return _key(page) + picture + dots
 

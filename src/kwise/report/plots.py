@@ -26,7 +26,7 @@ def score_against_r(results: Results, path: Path, order: Sequence[str], metric: 
     axes.set_xlabel("acceleration R")
     axes.set_ylabel(label)
     figure.legend(fontsize=7, loc="outside right upper")
-    _save(figure, path)
+    save(figure, path)
 
 
 def learning_curves(logs: Mapping[str, Path], path: Path, label: str) -> None:
@@ -41,7 +41,7 @@ def learning_curves(logs: Mapping[str, Path], path: Path, label: str) -> None:
     axes.set_xlabel("core-seconds of training")
     axes.set_ylabel(label)
     figure.legend(fontsize=7, loc="outside right upper")
-    _save(figure, path)
+    save(figure, path)
 
 
 def answers(image: np.ndarray, truth: np.ndarray, labels: Mapping[str, np.ndarray], path: Path) -> None:
@@ -60,7 +60,7 @@ def answers(image: np.ndarray, truth: np.ndarray, labels: Mapping[str, np.ndarra
             if row == 0:
                 cell.set_title(name, fontsize=6)
     figure.tight_layout(pad=0.3)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _coloured(labels: np.ndarray) -> np.ndarray:
@@ -106,7 +106,8 @@ def _figure() -> tuple[Any, Any]:
     return figure, axes
 
 
-def _save(figure: Any, path: Path) -> None:
+def save(figure: Any, path: Path) -> None:
+    """Write a figure as PNG, its folder too, and forget it."""
     from matplotlib import pyplot
 
     path.parent.mkdir(parents=True, exist_ok=True)

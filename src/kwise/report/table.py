@@ -37,9 +37,10 @@ def score_table(
     order: Sequence[str] = (),
     published: Published | None = None,
     per_seed: bool = False,
+    title: str | None = None,
 ) -> Table:
     """Mean ± sd [95 % interval of the mean] of one column, models x accelerations, the published row
-    beside its model.
+    beside its model (a published sd of NaN: none was given).
 
     `order` puts models first by name, the others follow by name. With `per_seed` every seed has a row of
     its own, else seeds are pooled. Errors: an unknown metric.
@@ -57,7 +58,7 @@ def score_table(
         f"mean ± sd [95 % bootstrap interval of the mean over cases, {N_RESAMPLES} resamples]; "
         "failed = values that are not finite, left out of the mean",
     )
-    return Table(metric, ("model", *_rate_names(rates), "cases"), tuple(rows), notes)
+    return Table(title or metric, ("model", *_rate_names(rates), "cases"), tuple(rows), notes)
 
 
 def difference_table(
@@ -211,10 +212,12 @@ def _count_text(cells: Sequence[Summary | None]) -> str:
 def _published_row(
     model: str, numbers: Mapping[float, tuple[float, float]], rates: Sequence[float], digits: int
 ) -> tuple[str, ...]:
-    cells = [
-        f"{numbers[r][0]:.{digits}f} ± {numbers[r][1]:.{digits}f}" if r in numbers else "-" for r in rates
-    ]
+    cells = [_published_text(*numbers[r], digits) if r in numbers else "-" for r in rates]
     return (f"{model}, published", *cells, "published")
+
+
+def _published_text(mean: float, sd: float, digits: int) -> str:
+    return f"{mean:.{digits}f}" if math.isnan(sd) else f"{mean:.{digits}f} ± {sd:.{digits}f}"
 
 
 def _difference_text(ours: Values, theirs: Values, digits: int) -> str:

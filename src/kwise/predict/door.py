@@ -1,0 +1,114 @@
+"""At the door of a checkpoint: a scan becomes the measurement that its model can take.
+
+Coils are compressed to the number it learned from. Pixels keep the size it learned from, however wide the
+field of view: a scanner's field is wider than the crop around the heart that training saw.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from kwise.coils import coil_maps_from_acs, compress_coils
+from kwise.operator import resize_kspace
+from kwise.types import Measurement, Scan
+
+WIDER = 1.15  # times the field a model learned from: below that the field counts as its own
+
+
+def measurement_of(scan: Scan, matrix: tuple[int, int] | None = None) -> Measurement:
+    """What the scanner acquired, as a batch of one, on the whole grid or cut to the central `matrix` (ky,
+    kx).
+    """
+    if scan.kspace is None:
+        raise ValueError(f"measuring {scan.case}: got an image; wanted k-space")
+    mask = torch.ones(scan.kspace.shape[1:], dtype=torch.bool) if scan.mask is None else scan.mask
+    measurement = Measurement(
+        scan.kspace.unsqueeze(0),
+        mask.unsqueeze(0),
+        None if scan.coil_maps is None else scan.coil_maps.unsqueeze(0),
+        None if scan.trajectory is None else scan.trajectory.unsqueeze(0),
+        spacing_mm=torch.tensor([scan.spacing_mm]),
+        image_shape=(scan.shape[-2], scan.shape[-1]),
+    )
+    return measurement if matrix is None else resize_kspace(measurement, matrix)
+
+
+def acceleration_of(measurement: Measurement) -> float:
+    """The achieved R: k-space positions of the grid over acquired ones."""
+    return measurement.mask.numel() / int(measurement.mask.sum())
+
+
+def matrix_of(preprocessing: Mapping[str, Any]) -> tuple[int, int] | None:
+    """The central k-space (ky, kx) a checkpoint wants to see; None for all of it."""
+    matrix = preprocessing.get("matrix")
+    if matrix is None:
+        return None
+    if len(matrix) != 2 or not all(isinstance(n, int) and n > 0 for n in matrix):
+        raise ValueError(
+            f"reading the preprocessing of a checkpoint: got matrix {matrix}; wanted two whole numbers"
+        )
+    return matrix[0], matrix[1]
+
+
+def learned_pixel_mm(preprocessing: Mapping[str, Any]) -> tuple[float, float] | None:
+    """(y, x) size of the pixels a checkpoint learned from, at its widest field; None where not told."""
+    matrix, fov = matrix_of(preprocessing), preprocessing.get("fov_mm")
+    return None if matrix is None or not fov else (fov / matrix[0], fov / matrix[1])
+
+
+def is_wide(scan: Scan, preprocessing: Mapping[str, Any]) -> bool:
+    """Whether a scan's field of view is wider than the one a checkpoint learned from; False if unknown."""
+    pixel = learned_pixel_mm(preprocessing)
+    if pixel is None or scan.in_pixels:
+        return False
+    return max(n * mm for n, mm in zip(scan.shape[2:], scan.spacing_mm[1:])) > WIDER * preprocessing["fov_mm"]
+
+
+def matrix_for(scan: Scan, preprocessing: Mapping[str, Any]) -> tuple[int, int] | None:
+    """The central k-space (ky, kx) of this scan whose pixels have the size the checkpoint learned.
+
+    Its own matrix where the field is as narrow as in training; a larger one for a wider field, but never
+    larger than what was measured.
+    """
+    matrix, pixel = matrix_of(preprocessing), learned_pixel_mm(preprocessing)
+    if matrix is None or pixel is None or not is_wide(scan, preprocessing):
+        return matrix
+    sizes = [n * mm for n, mm in zip(scan.shape[2:], scan.spacing_mm[1:])]
+    ky, kx = (min(n, max(2, round(size / mm))) for n, size, mm in zip(scan.shape[2:], sizes, pixel))
+    return ky, kx
+
+
+def with_virtual_coils(scan: Scan, n: int) -> Scan:
+    """The scan with `n` virtual coils; coil maps are left out, for they belong to the coils there were."""
+    assert scan.kspace is not None
+    note = {"virtual coils": f"{n} from {len(scan.kspace)}, by SVD"}
+    return replace(scan, kspace=compress_coils(_acquired(scan), n), coil_maps=None, notes=scan.notes | note)
+
+
+def with_coils_for(scan: Scan, preprocessing: Mapping[str, Any]) -> Scan:
+    """The scan with the virtual coils (`preprocessing["coils"]`) and, where `preprocessing["coil_maps"]` says
+    so, the coil maps a checkpoint wants; as it is where it wants nothing.
+
+    Fewer coils than wanted are filled up with empty ones. ValueError for another number than a whole one, and
+    where maps are wanted and the centre of k-space was not acquired.
+    """
+    wanted = preprocessing.get("coils")
+    if wanted is not None and (not isinstance(wanted, int) or wanted < 1):
+        raise ValueError(f"reading the preprocessing of a checkpoint: got coils {wanted!r}; wanted a number")
+    assert scan.kspace is not None
+    if wanted is not None and len(scan.kspace) != wanted:
+        scan = with_virtual_coils(scan, wanted)
+    if preprocessing.get("coil_maps") and scan.coil_maps is None and scan.trajectory is None:
+        assert scan.kspace is not None
+        mask = torch.ones(scan.shape, dtype=torch.bool) if scan.mask is None else scan.mask
+        note = {"coil maps": "estimated from the centre of k-space"}
+        maps = coil_maps_from_acs(scan.kspace, mask.expand(scan.shape))
+        scan = replace(scan, coil_maps=maps, notes=scan.notes | note)
+    return scan
+
+
+def _acquired(scan: Scan) -> torch.Tensor:
+    assert scan.kspace is not None
+    return scan.kspace if scan.mask is None else torch.where(scan.mask, scan.kspace, 0)

@@ -1,0 +1,103 @@
+"""Rows of a table: a trained recipe, how it is scored, where its scores lie, and making what is missing.
+
+Scores stand in results/<table>/<row>/seed<k>/; weights in runs/<recipe>-seed<k>/checkpoint.
+"""
+
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kwise.recipes.recipe import Recipe
+from kwise.recipes.run import source, train_recipe
+from kwise.recipes.scoring import evaluate_checkpoint
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row: a trained recipe, and how it is scored on `n` cases (None: all) of a split.
+
+    `table` is the folder of its scores. `suffix` ends the names of its files, where several runs share a row
+    because every R has a model of its own.
+    """
+
+    name: str
+    recipe: Recipe
+    table: str
+    control: str | None = None
+    true_centre: bool = False
+    suffix: str = ""
+    split: str = "test"
+    n: int | None = 100
+
+    @property
+    def run(self) -> str:
+        """The run folder of its recipe."""
+        return f"{self.recipe.name}-seed{self.recipe.seed}"
+
+    @property
+    def place(self) -> Path:
+        """The folder of its scores below results/."""
+        return Path(self.table) / self.name / f"seed{self.recipe.seed}"
+
+
+@dataclass(frozen=True)
+class PaperTable:
+    """The table of one paper at several scales, as a few functions of the scale.
+
+    `rows(scale)` in the order of the table; `text(scale, results)` prints it from committed scores;
+    `figures(scale, results, runs, folder)` draws what belongs to it and names the files.
+    """
+
+    scales: tuple[str, ...]
+    rows: Callable[[str], Iterator[Row]]
+    text: Callable[[str, Path], str]
+    figures: Callable[[str, Path, Path, Path], list[Path]]
+
+
+def row_names(rows: Iterable[Row]) -> list[str]:
+    """Names of all rows, each once, in order."""
+    return list(dict.fromkeys(row.name for row in rows))
+
+
+def regenerate(
+    rows: Iterable[Row],
+    results: Path,
+    runs: Path = Path("runs"),
+    *,
+    only: str | None = None,
+    train: bool = True,
+) -> None:
+    """Score what has no scores yet, training it first where it has no weights; `only` names one row."""
+    for row in rows:
+        scored = results / row.place
+        if (only is not None and row.name != only) or (scored / f"scores{row.suffix}.csv").exists():
+            continue
+        folder = runs / row.run
+        checkpoint = folder / "checkpoint"
+        if not checkpoint.exists():
+            if not train:
+                continue
+            checkpoint = train_recipe(row.recipe, folder)
+        score_row(row, checkpoint, scored)
+        for kept in (Path("recipe.json"), Path("log.jsonl")):
+            if (folder / kept).exists() and row.control is None:
+                shutil.copy(folder / kept, scored / f"{kept.stem}{row.suffix}{kept.suffix}")
+
+
+def score_row(row: Row, checkpoint: Path, folder: Path, rates: Sequence[float] | None = None) -> Path:
+    """Score a row's checkpoint at all rates of its recipe."""
+    return evaluate_checkpoint(
+        checkpoint,
+        folder,
+        row.recipe.acquisition.accelerations if rates is None else rates,
+        data=source(row.recipe),
+        acquisition=row.recipe.acquisition,
+        task=row.recipe.task,
+        split=row.split,
+        n=row.n,
+        control=row.control,
+        true_centre=row.true_centre,
+        fully_sampled=row.recipe.fully_sampled,
+        suffix=row.suffix,
+    )

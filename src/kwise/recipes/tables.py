@@ -1,0 +1,21 @@
+"""Tables by the name of their paper: what `kwise table` prints, makes and draws."""
+
+from kwise.recipes import (
+    disk_figures,
+    disk_table,
+    kspace_transformer_figures,
+    kspace_transformer_table,
+    raw_table,
+)
+from kwise.recipes.rows import PaperTable
+
+TABLES: dict[str, PaperTable] = {
+    "disk": PaperTable(disk_table.SCALES, disk_table.rows, disk_table.table, disk_figures.figures),
+    "kspace_transformer": PaperTable(
+        kspace_transformer_table.SCALES,
+        kspace_transformer_table.rows,
+        kspace_transformer_table.text,
+        kspace_transformer_figures.figures,
+    ),
+    "raw": PaperTable(raw_table.SCALES, raw_table.rows, raw_table.text, raw_table.figures),
+}
