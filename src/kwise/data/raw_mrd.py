@@ -25,6 +25,7 @@ from kwise.data.raw_checks import (
 )
 from kwise.data.raw_mrd_header import Header, parse_header
 from kwise.data.raw_mrd_plan import Plan, plan_readouts
+from kwise.data.raw_mrd_trajectory import CARTESIAN, read_along_trajectory
 from kwise.types import Scan
 
 CHUNK = 2**24  # bytes of readouts in memory at a time
@@ -38,7 +39,7 @@ def mrd_group(file: Any) -> Any | None:
 
 
 def read_mrd(path: Path) -> Scan:
-    """The scan of an MRD file; ValueError in one line for a damaged, 3-D or non-Cartesian one.
+    """The scan of an MRD file; ValueError in one line for a damaged or 3-D one.
 
     `notes` say what was missing in the header, what was left out and what was averaged.
     """
@@ -49,6 +50,8 @@ def read_mrd(path: Path) -> Scan:
                 path, f"no readouts among {list(file)[:5]}", "a group with xml and data, as MRD has"
             )
         header = _read_header(path, group)
+        if header.trajectory not in CARTESIAN:
+            return read_along_trajectory(path, header, group["data"])
         heads = group["data"].fields("head")[:]
         plan = plan_readouts(path, header, heads)
         check_room(path, plan.n_coils, *plan.shape, plan.n_pixels)
