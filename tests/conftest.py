@@ -11,6 +11,8 @@ from torch import Tensor
 from kwise.checkpoint import save_checkpoint
 from kwise.models import MODELS
 from kwise.seeding import generator
+from kwise.serve.limits import Limits
+from kwise.serve.worker import Desk
 from kwise.types import Measurement
 
 torch.set_num_threads(1)
@@ -76,3 +78,19 @@ def save_tiny() -> Callable[[Path, dict[str, object]], Path]:
         return folder
 
     return save
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(
+    tmp_path_factory: pytest.TempPathFactory, save_tiny: Callable[[Path, dict[str, object]], Path]
+) -> Path:
+    """A small untrained checkpoint that sees the central 16 x 16 of k-space."""
+    return save_tiny(tmp_path_factory.mktemp("tiny") / "checkpoint", {"matrix": [16, 16]})
+
+
+@pytest.fixture(scope="session")
+def desk(tiny_checkpoint: Path) -> Iterator[Desk]:
+    """The desk of both servers, its worker running."""
+    limits = Limits(10**7, upload_seconds=20, answer_seconds=60, memory_bytes=4 * 10**9, waiting=2)
+    with Desk(tiny_checkpoint, limits) as desk:
+        yield desk

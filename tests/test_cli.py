@@ -26,7 +26,10 @@ from kwise.data.nifti import read_nifti
 from kwise.models import MODELS
 from kwise.recipes.overrides import apply_overrides, check_options
 
-VERBS = ("convert", "demo", "simulate", "predict", "info", "list", "train", "evaluate", "table")
+VERBS = (
+    "convert", "demo", "simulate", "predict", "info", "list", "train", "evaluate", "table", "figure", "serve",
+    "phenotypes", "study", "calibrate",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")

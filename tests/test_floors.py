@@ -17,7 +17,7 @@ SRC = ROOT / "src" / "kwise"
 # An import may only point to a lower floor. Within one package (`models/disk.py` -> `models/answer.py`) it is
 # free, as long as no cycle arises.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("atomic", "checks", "types", "seeding", "nn"),  # 0: nouns and bricks
+    ("atomic", "checks", "scan", "types", "seeding", "nn"),  # 0: nouns and bricks
     ("fourier",),  # 1: ground
     ("coordinates", "gridding", "operator", "coils"),  # 2: ground
     (
@@ -27,11 +27,12 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "phenotypes",
         "metrics",
         "image_metrics",
+        "uncertainty",
     ),  # 3: physics and pure measures
     ("data", "models"),  # 4: never see each other
     ("tasks",),  # 5
     ("checkpoint", "training", "evaluate", "predict", "report"),  # 6: verbs
-    ("recipes",),  # 7: compositions
+    ("recipes", "serve", "study"),  # 7: compositions
     ("cli", "__main__"),  # 8: the command line
     ("__init__",),  # 9: the twenty names a newcomer needs; nobody imports from it but the version
 )
@@ -39,10 +40,14 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 # The only imports between different neighbours of one floor: (who, whom).
 SIDEWAYS = {
     ("types", "checks"),
+    ("types", "scan"),
+    ("scan", "checks"),
     ("operator", "gridding"),
     ("coils", "gridding"),
     ("coils", "operator"),
     ("simulate", "sampling"),
+    ("phantom", "phenotypes"),  # the names of phenotypes, and the density of muscle
+    ("uncertainty", "phenotypes"),
     ("training", "checkpoint"),
     ("evaluate", "checkpoint"),
     ("predict", "checkpoint"),
@@ -64,7 +69,7 @@ FORBIDDEN: dict[str, set[str]] = {
 RESERVED: dict[str, set[str]] = {
     "torch.fft": {"fourier"},
     "h5py": {"data"},
-    "ismrmrd": {"data"},
+    "ismrmrd": {"data", "serve"},  # serve: the stream protocol
     "nibabel": {"data"},
     "pydicom": {"data"},
     "highdicom": {"data"},

@@ -5,7 +5,7 @@ The laws of MODELS stand in test_models.py, those of MASKS in test_sampling.py.
 """
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 
 import pytest
@@ -20,6 +20,7 @@ from kwise.fourier import fft2c, ifft2c
 from kwise.models import MODELS
 from kwise.models.controls import CONTROLS
 from kwise.operator import adjoint_operator, forward_operator
+from kwise.phenotypes import DISEASES, PHENOTYPES
 from kwise.sampling import MASKS, draw_mask
 from kwise.seeding import generator, seed_of
 from kwise.simulate import PHASES, coil_maps, simulate_scan
@@ -220,12 +221,75 @@ def wrong_image(targets: Targets) -> Prediction:
     return Prediction(image=targets.image.flip(-1))
 
 
-def noisy(targets: Targets) -> Prediction:
+def perfect_numbers(targets: Targets) -> Prediction:
+    return Prediction(phenotypes=targets.phenotypes.nan_to_num(7.0))
+
+
+def wrong_numbers(targets: Targets) -> Prediction:
+    return Prediction(phenotypes=targets.phenotypes.nan_to_num(7.0) + 90)
+
+
+def perfect_diseases(targets: Targets) -> Prediction:
+    return Prediction(diseases=200 * (2 * targets.diseases.nan_to_num(0.0) - 1))
+
+
+def wrong_diseases(targets: Targets) -> Prediction:
+    return Prediction(diseases=-perfect_diseases(targets).diseases)
+
+
+def perfect_kspace(targets: Targets) -> Prediction:
+    return Prediction(kspace=targets.kspace)
+
+
+def wrong_kspace(targets: Targets) -> Prediction:
+    return Prediction(kspace=targets.kspace.flip(-1))
+
+
+def joined(*parts: Callable[[Targets], Prediction]) -> Callable[[Targets], Prediction]:
+    """All that several answers say."""
+
+    def answer(targets: Targets) -> Prediction:
+        said: dict[str, Tensor] = {}
+        for part in parts:
+            one = part(targets)
+            said |= {name: x for name, x in vars(one).items() if isinstance(x, Tensor)}
+        return Prediction(**said)
+
+    return answer
+
+
+def perfect_joint(targets: Targets) -> Prediction:
+    return joined(perfect_numbers, perfect_diseases, six(perfect_labels), perfect_image)(targets)
+
+
+def wrong_joint(targets: Targets) -> Prediction:
+    return joined(wrong_numbers, wrong_diseases, six(wrong_labels), wrong_image)(targets)
+
+
+def six(answer: Callable[[Targets], Prediction]) -> Callable[[Targets], Prediction]:
+    """The same labels said by a model of six classes."""
+
+    def padded(targets: Targets) -> Prediction:
+        logits = answer(targets).logits
+        return Prediction(torch.nn.functional.pad(logits, (0, 0, 0, 0, 0, 0, 0, 0, 0, 2)))
+
+    return padded
+
+
+def noisy(targets: Targets, n_classes: int = 4) -> Prediction:
     """An answer of every kind, neither right nor wholly wrong."""
-    logits = torch.randn(3, 4, 1, 3, 9, 8, generator=generator("logits"))
+    logits = torch.randn(3, n_classes, 1, 3, 9, 8, generator=generator("logits"))
     assert targets.image is not None
     noise = torch.randn(targets.image.shape, dtype=torch.complex64, generator=generator("image"))
-    return Prediction(logits, targets.image + noise)
+    numbers = 100 + torch.randn(targets.phenotypes.shape, generator=generator("numbers"))
+    diseases = torch.randn(targets.diseases.shape, generator=generator("diseases"))
+    return Prediction(logits, targets.image + noise, phenotypes=numbers, diseases=diseases)
+
+
+def one_case(noun: Targets | Prediction, i: int) -> Targets | Prediction:
+    """Case i of a batch, alone."""
+    parts = {name: x[i : i + 1] for name, x in vars(noun).items() if isinstance(x, Tensor)}
+    return replace(noun, **parts)
 
 
 # What a perfect answer to each task is, what a wrong one is, and which scores perfection has.
@@ -236,6 +300,10 @@ ANSWERS = {
         wrong_image,
         {"psnr_db": float("inf"), "ssim": 1, "nmse": 0, "complex_psnr_db": float("inf"), "complex_ssim": 1},
     ),
+    "phenotypes": (perfect_numbers, wrong_numbers, {"phenotype_error": 0}),
+    "diagnosis": (perfect_diseases, wrong_diseases, {"disease_loss": 0}),
+    "pretraining": (perfect_kspace, wrong_kspace, {"nmse": 0, "l1": 0}),
+    "joint": (perfect_joint, wrong_joint, {"phenotype_error": 0, "dice_foreground": 1, "ssim": 1}),
 }
 
 
@@ -243,7 +311,18 @@ def random_targets(b: int = 3) -> Targets:
     labels = torch.randint(0, 4, (b, 1, 3, 9, 8), generator=generator("targets"))
     labels[0, :, 1] = IGNORE  # frames nobody annotated
     image = torch.randn(b, 1, 3, 9, 8, dtype=torch.complex64, generator=generator("truth"))
-    return Targets(labels, image, spacing_mm=torch.tensor([[8.0, 2.0, 2.0]]).expand(b, -1))
+    phenotypes = 100 + 20 * torch.randn(b, len(PHENOTYPES), generator=generator("phenotypes"))
+    phenotypes[1, :3] = torch.nan  # that nobody measured
+    diseases = torch.randint(0, 2, (b, len(DISEASES)), generator=generator("ill")).float()
+    diseases[2, 1] = torch.nan
+    return Targets(
+        labels,
+        image,
+        spacing_mm=torch.tensor([[8.0, 2.0, 2.0]]).expand(b, -1),
+        phenotypes=phenotypes,
+        diseases=diseases,
+        kspace=image.unsqueeze(1),
+    )
 
 
 @every("name", sorted(TASKS))
@@ -261,23 +340,20 @@ def test_progress_is_higher_for_the_better_answer_and_ignores_the_batch(name: st
     perfect, wrong, _ = ANSWERS[name]
     better, worse = (task.progress(answer(targets), targets) for answer in (perfect, wrong))
     assert len(better) == 3 and all(good > bad for good, bad in zip(better, worse))
-    some, answer = task.progress(noisy(targets), targets), noisy(targets)
-    alone = Targets(targets.labels[1:2], targets.image[1:2])
-    single = Prediction(answer.logits[1:2], answer.image[1:2])
-    assert task.progress(single, alone) == pytest.approx(some[1:2])
+    answer = noisy(targets, 6 if name == "joint" else 4)
+    some = task.progress(answer, targets)
+    assert task.progress(one_case(answer, 1), one_case(targets, 1)) == pytest.approx(some[1:2])
     assert make_task(task_name(task), asdict(task)) == task
 
 
 @every("name", sorted(TASKS))
 def test_a_cases_score_ignores_its_batch(name: str, global_state_untouched: None) -> None:
     targets, task = random_targets(), TASKS[name]()
-    answer = noisy(targets)
+    answer = noisy(targets, 6 if name == "joint" else 4)
     together = task.score(answer, targets)
     for i in range(3):
-        one = slice(i, i + 1)
-        alone = Targets(targets.labels[one], targets.image[one], spacing_mm=targets.spacing_mm[one])
-        single = Prediction(answer.logits[one], answer.image[one])
-        assert task.score(single, alone)[0] == pytest.approx(together[i], nan_ok=True)
+        alone = task.score(one_case(answer, i), one_case(targets, i))
+        assert alone[0] == pytest.approx(together[i], nan_ok=True)
 
 
 # -- batches

@@ -2,13 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 
 import pytest
 import torch
 from torch import Tensor
 
-from kwise.data import heart_dataset
 from kwise.data.acquisition import draw_scan_mask, simulate
 from kwise.data.frames import resample_frames
 from kwise.data.loader import (
@@ -262,23 +260,3 @@ def test_resampling_to_the_same_length_or_from_one_frame() -> None:
     assert resample_frames(scan, 4) is scan
     still = resample_frames(beating("x", n_frames=1), 3)
     assert still.shape[1] == 3 and torch.equal(still.labels[:, 2], still.labels[:, 0])
-
-
-def test_steps_share_a_measurement_and_ask_for_other_frames() -> None:
-    data = heart_dataset(12, (32, 32))
-    batches = TrainingBatches(
-        data.cases(None, "train"), partial(data.read, None), Acquisition(matrix=(32, 32)), 2, 3, uses=4
-    )
-    first, second, next_one = batches(4), batches(7), batches(8)
-    assert second.measurement is first.measurement and next_one.cases != first.cases
-    asked = [batches(step).targets.query.frames for step in range(4, 8)]
-    assert all(frames is not None and frames.shape == (2, 3) for frames in asked)
-    together = torch.cat([frames for frames in asked if frames is not None], dim=1)
-    assert all(sorted(row) == list(range(12)) for row in together.tolist())
-    again = TrainingBatches(
-        data.cases(None, "train"), partial(data.read, None), Acquisition(matrix=(32, 32)), 2, 3, uses=4
-    )(7)
-    assert torch.equal(again.targets.labels, second.targets.labels), "a batch depends on seed and step alone"
-    assert torch.equal(again.measurement.kspace, second.measurement.kspace)
-    with pytest.raises(ValueError, match="wanted frames to share"):
-        TrainingBatches([], lambda case: data.read(None, case), Acquisition(), uses=2, frames=None)

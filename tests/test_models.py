@@ -40,36 +40,80 @@ TINY: dict[str, dict[str, object]] = {
     "admm_net": {"stages_unrolled": 2, "channels": 4, "kernel": 3, "knots": 5},
     "d5c5": {"cascades": 2, "channels": 4, "middle": 1},
     "oucr_style": {"channels": 4, "iterations": 2},
+    "kmtr": {"preset": "tiny"},
+    "kmtr_joint": {"preset": "tiny"},
+    "kspace_mae": {"preset": "tiny"},
+    "image_mae": {"preset": "tiny"},
+    "kmtr_align": {"preset": "tiny", "embedding": 8, "chunk": 1},
+    "vit": {"preset": "tiny"},
+    "resnet50": {"channels": 8},
+    "k_gin": {
+        "matrix": (12, 8), "width": 16, "layers": 1, "decoder_layers": 1, "heads": 2, "n_frames": 4,
+    },
 }  # fmt: skip
+# Other answers, and other ways to read, of some models: name-of-model then what is changed.
+VARIANTS: dict[str, dict[str, object]] = {
+    "kmtr-diseases": {"head": "diseases"},
+    "kmtr-segmentation": {"head": "segmentation"},
+    "kmtr-image": {"head": "image"},
+    "kmtr-lines": {"tokens": "lines"},
+    "kmtr-spectral": {"tokens": "spectral"},
+    "kmtr-unmasked": {"mask_channel": False},
+    "kmtr_joint-phenotypes": {"heads": ("phenotypes",)},
+    "kmtr_joint-diseases": {"heads": ("diseases",)},
+    "kmtr_joint-image": {"heads": ("image",), "tokens": "patches"},
+    "kspace_mae-spectral": {"tokens": "spectral"},
+    "vit-diseases": {"head": "diseases"},
+    "resnet50-kspace": {"sees": "kspace", "head": "diseases"},
+}
 # These answer with an image in the units measured; all others with class logits.
 RECONSTRUCTIONS = {"kspace_transformer", "kspace_transformer_plus", "unet", "k_unet", "admm_net", "d5c5"}
-RECONSTRUCTIONS |= {"oucr_style", "zero_filled"}
+RECONSTRUCTIONS |= {"oucr_style", "zero_filled", "k_gin", "image_mae", "kmtr-image", "kmtr_joint-image"}
+RESTORED = {"kspace_mae", "kspace_mae-spectral"}  # answer with all of k-space, in the units measured
+# These answer with numbers of the case as a whole, whatever frames are asked.
+VECTORS = {"kmtr", "kmtr-diseases", "kmtr-lines", "kmtr-spectral", "kmtr-unmasked", "vit", "vit-diseases"}
+VECTORS |= {"kmtr_joint-phenotypes", "kmtr_joint-diseases", "resnet50", "resnet50-kspace", "train_mean"}
+VECTORS |= {"kmtr_align"}
+# These read all slices together, as views of one heart.
+JOIN_VIEWS = {"kmtr_joint", "kmtr-segmentation", "image_mae", "kmtr-image", "kmtr_joint-image"}
 SIZES = [{"ky": 9, "kx": 14}, {"ky": 12, "kx": 7, "z": 2}]
 
-every_model = pytest.mark.parametrize("name", sorted(MODELS))
+NAMES = sorted([*MODELS, *VARIANTS])
+every_model = pytest.mark.parametrize("name", NAMES)
+# Models that answer on a grid of frames, slices and pixels.
+every_grid_model = pytest.mark.parametrize("name", [n for n in NAMES if n not in VECTORS | RESTORED])
 
 
 def build(name: str) -> nn.Module:
     """A tiny model in evaluation mode, the same on every call."""
     with torch.random.fork_rng():
         torch.manual_seed(3)
-        model = MODELS[name](**TINY.get(name, {})).eval()
+        kind = name.partition("-")[0]
+        model = MODELS[kind](**TINY.get(kind, {}), **VARIANTS.get(name, {})).eval()
     if isinstance(model, MeanShape):  # not learned by gradients
         model.fit([Targets(torch.randint(0, 4, (2, 1, 3, 9, 8), generator=generator("fitted")))])
     return model
 
 
 def ask(model: nn.Module, measurement: Measurement, query: Query | None = None) -> Tensor:
-    """The answer with a class axis: logits (b, k, ...), or an image as (b, 1, ...)."""
+    """The answer with a class axis: logits (b, k, ...), an image as (b, 1, ...), or numbers (b, n)."""
     with torch.no_grad():
         answer = model(measurement) if query is None else model(measurement, query)
-    if answer.logits is None:
+    if answer.logits is not None:
+        return answer.logits
+    if answer.image is not None:
         return answer.image.unsqueeze(1)
-    return answer.logits
+    said = (answer.phenotypes, answer.phenotype_sd, answer.diseases, answer.disease_threshold)
+    numbers = [x for x in said if x is not None]
+    if numbers:
+        return torch.cat(numbers, dim=1)
+    return answer.latents if answer.kspace is None else answer.kspace
 
 
 def channels(name: str) -> int:
-    return 1 if name in RECONSTRUCTIONS else 4
+    if name in RECONSTRUCTIONS:
+        return 1
+    return 6 if name in ("kmtr_joint", "kmtr-segmentation") else 4
 
 
 def only(measurement: Measurement, case: int) -> Measurement:
@@ -84,6 +128,14 @@ def close(ours: Tensor, wanted: Tensor, tolerance: float = 2e-4) -> None:
 
 @every_model
 @pytest.mark.parametrize("size", SIZES)
+def test_every_answer_is_finite(name: str, size: dict[str, int], make_measurement: Make) -> None:
+    measurement = make_measurement(**size)
+    answer = ask(build(name), measurement)
+    assert len(answer) == len(measurement.kspace) and torch.isfinite(answer.abs()).all()
+
+
+@every_grid_model
+@pytest.mark.parametrize("size", SIZES)
 def test_answer_is_finite_and_shaped_as_measured(
     name: str, size: dict[str, int], make_measurement: Make
 ) -> None:
@@ -94,7 +146,7 @@ def test_answer_is_finite_and_shaped_as_measured(
     assert torch.isfinite(logits).all()
 
 
-@every_model
+@every_grid_model
 def test_any_resolution_can_be_asked(name: str, make_measurement: Make) -> None:
     measurement = make_measurement(ky=8, kx=10)
     logits = ask(build(name), measurement, Query(resolution=(13, 6)))
@@ -112,8 +164,10 @@ def test_padding_changes_nothing(name: str, make_measurement: Make) -> None:
         close(together[case : case + 1], ask(model, only(measurement, case)))
 
 
-@every_model
+@every_grid_model
 def test_slices_are_answered_as_if_alone(name: str, make_measurement: Make) -> None:
+    if name in JOIN_VIEWS:
+        pytest.skip("reads all views of a heart together")
     measurement, model = make_measurement(ky=9, kx=10, z=3), build(name)
     single = Measurement(measurement.kspace[:, :, 1:2], measurement.mask[:, 1:2])
     close(ask(model, measurement)[:, :, 1:2], ask(model, single))
@@ -142,11 +196,11 @@ def test_scale_of_the_measurement_changes_nothing(name: str, factor: float, make
     """Nothing but the units of an image."""
     measurement, model = make_measurement(), build(name)
     scaled = replace(measurement, kspace=factor * measurement.kspace)
-    units = factor if name in RECONSTRUCTIONS else 1
+    units = factor if name in RECONSTRUCTIONS | RESTORED else 1
     close(ask(model, scaled) / units, ask(model, measurement), 1e-4)
 
 
-@every_model
+@every_grid_model
 def test_queried_frames_are_slices_of_the_full_answer(name: str, make_measurement: Make) -> None:
     measurement, model = make_measurement(t=4, z=2), build(name)
     full = ask(model, measurement)
@@ -155,7 +209,7 @@ def test_queried_frames_are_slices_of_the_full_answer(name: str, make_measuremen
     close(ask(model, measurement, Query(frames=frames)), wanted)
 
 
-@every_model
+@every_grid_model
 def test_queried_points_are_gathered_from_the_full_answer(name: str, make_measurement: Make) -> None:
     measurement, model = make_measurement(z=2, ky=6, kx=9), build(name)
     frames = torch.tensor([[1, 2], [0, 1]])
@@ -175,7 +229,7 @@ def test_a_frame_that_does_not_exist_is_refused(name: str, make_measurement: Mak
 def test_order_of_the_samples_changes_nothing(
     name: str, make_measurement: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module = sys.modules[MODELS[name].__module__]
+    module = sys.modules[MODELS[name.partition("-")[0]].__module__]
     gathers = [g for g in ("gather_samples", "gather_lines") if hasattr(module, g)]
     if not gathers:
         pytest.skip("reads the grid, not a set")
@@ -339,6 +393,16 @@ def _training_loss(model: nn.Module, measurement: Measurement) -> Tensor:
 
 
 def task_loss(prediction: Prediction, targets: Targets) -> Tensor:
-    if prediction.logits is None:
-        return (prediction.image - targets.image).abs().square().mean()
-    return functional.cross_entropy(prediction.logits.flatten(3), targets.at_points(), ignore_index=-1)
+    """Cross-entropy of logits, squares of the distance of images, of everything else itself; summed."""
+    loss = torch.zeros(())
+    if prediction.logits is not None:
+        truth = targets.at_points()
+        loss = loss + functional.cross_entropy(prediction.logits.flatten(3), truth, ignore_index=-1)
+    if prediction.image is not None:
+        loss = loss + (prediction.image - targets.image).abs().square().mean()
+    for said in (prediction.phenotypes, prediction.phenotype_sd, prediction.diseases, prediction.kspace):
+        if said is not None:
+            loss = loss + said.abs().square().mean().log1p()
+    if prediction.latents is not None:
+        loss = loss + prediction.latents.square().mean()
+    return loss

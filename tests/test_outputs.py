@@ -9,13 +9,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import h5py
 import nibabel
 import numpy as np
 import pydicom
 import pytest
 import torch
-from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import MRImageStorage
 
 from kwise.checkpoint import Loaded
 from kwise.data import extras
@@ -35,6 +34,7 @@ from kwise.predict import OUTPUTS, predict_file
 from kwise.predict.answer import answer_of_labels
 from kwise.predict.outputs import Delivery, chosen_outputs
 from kwise.types import Scan
+from raw_files import write_dicom
 
 SHAPE = (3, 4, 20, 24)  # (z, t, y, x)
 SPACING = (10.0, 1.5, 1.25)  # slices of any thickness, 10 mm apart
@@ -181,28 +181,17 @@ def test_dicom_segs_open_and_refer_to_their_images(
 def write_dicom_series(folder: Path) -> None:
     """A classic cine of 2 slices and 3 frames of a patient with a name."""
     folder.mkdir()
+    whose = {"PatientName": "Doe^Jane", "PatientID": "17", "PatientSex": "F", "PatientBirthDate": "19600102"}
+    study = {"StudyInstanceUID": "1.2.4", "FrameOfReferenceUID": "1.2.5", "StudyDate": "20240102"}
+    more = {"StudyTime": "1010", "StudyID": "9", "AccessionNumber": "A1", "PatientPosition": "HFS"}
     for z in range(2):
         for t in range(3):
-            meta = FileMetaDataset()
-            meta.MediaStorageSOPClassUID = pydicom.uid.MRImageStorage
-            meta.MediaStorageSOPInstanceUID = f"1.2.3.{z + 1}.{t + 1}"
-            meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
-            d = Dataset()
-            d.file_meta = meta
-            d.SOPClassUID, d.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
-            d.PatientName, d.PatientID, d.PatientSex, d.PatientBirthDate = "Doe^Jane", "17", "F", "19600102"
-            d.StudyInstanceUID, d.FrameOfReferenceUID, d.StudyDate = "1.2.4", "1.2.5", "20240102"
-            d.StudyTime, d.StudyID, d.AccessionNumber, d.PatientPosition = "1010", "9", "A1", "HFS"
-            d.SeriesInstanceUID, d.Modality, d.ImageType = "1.2.6", "MR", ["ORIGINAL", "PRIMARY", "M"]
-            d.ImageOrientationPatient, d.PixelSpacing = [1, 0, 0, 0, 1, 0], [1.5, 1.25]
-            d.ImagePositionPatient, d.SliceThickness = [-10, -20, 5 + 10 * z], 8
-            d.TriggerTime, d.InstanceNumber = 40 * t, 1 + t + 3 * z
-            d.Rows, d.Columns, d.SamplesPerPixel, d.PhotometricInterpretation = 20, 24, 1, "MONOCHROME2"
-            d.BitsAllocated, d.BitsStored, d.HighBit, d.PixelRepresentation = 16, 16, 15, 0
-            pixels = np.full((20, 24), 10 * z + t, np.uint16)
+            pixels = np.full((20, 24), 10 * z + t)
             pixels[8:12, 8:12] = 200 - 20 * t
-            d.PixelData = pixels.tobytes()
-            d.save_as(folder / f"{9 - t}{z}.dcm", enforce_file_format=True)
+            here = {"SOPInstanceUID": f"1.2.3.{z + 1}.{t + 1}", "SeriesInstanceUID": "1.2.6"}
+            place = {"ImagePositionPatient": [-10, -20, 5 + 10 * z], "TriggerTime": 40 * t}
+            told = whose | study | more | here | place | {"SOPClassUID": MRImageStorage, "Modality": "MR"}
+            write_dicom(folder / f"{9 - t}{z}.dcm", pixels, "", **told)
 
 
 def test_a_dicom_source_keeps_its_patient_and_is_referred_to(
@@ -391,6 +380,7 @@ def test_law_an_output_only_adds_files_and_leaves_nothing_half_written(name: str
     told = delivery(scan_with(GEOMETRIES["oblique"]))
     OUTPUTS[name].write(tmp_path, told)
     made = [file for file in tmp_path.rglob("*") if file.is_file()]
+    assert {file.name for file in tmp_path.iterdir()} <= set(OUTPUTS[name].files)
     assert made and all(file.stat().st_size > 0 and not file.name.endswith(".part") for file in made)
     empty = tmp_path / "images alone"
     empty.mkdir()
@@ -416,16 +406,19 @@ def test_an_unknown_output_is_one_line() -> None:
         chosen_outputs(["tiff"])
 
 
-def test_older_dicom_of_a_longer_cine_goes_away(tmp_path: Path, save_tiny: Callable[..., Path]) -> None:
+def test_an_older_answer_goes_away_and_other_files_stay(
+    tmp_path: Path, save_tiny: Callable[..., Path]
+) -> None:
     checkpoint = save_tiny(tmp_path / "tiny", {"matrix": [16, 16]})
-    for n_frames in (4, 2):
+    out = tmp_path / "out"
+    for n_frames, also in ((4, ["dicom", "mrd"]), (2, ["dicom"])):
         kspace = fft2c(image_of()[:, :n_frames]).unsqueeze(0)
         write_scan(tmp_path / "p.h5", scan_with(GEOMETRIES["oblique"], kspace=kspace))
-        predict_file(tmp_path / "p.h5", tmp_path / "out", checkpoint, also=["dicom", "mrd"])
-    names = sorted(file.name for file in (tmp_path / "out" / "dicom").iterdir())
+        predict_file(tmp_path / "p.h5", out, checkpoint, also=also)
+        (out / "mine.txt").write_text("a note of my own")
+    names = sorted(file.name for file in (out / "dicom").iterdir())
     assert names == ["images.dcm", "seg_001.dcm", "seg_002.dcm"]
-    with h5py.File(tmp_path / "out" / "images.mrd.h5") as file:
-        assert len(file["dataset/image_0/header"]) == SHAPE[0] * 2
+    assert (out / "mine.txt").is_file() and not (out / "images.mrd.h5").exists()
 
 
 def test_images_from_magnitudes_are_said_to_be_simulated(tmp_path: Path) -> None:

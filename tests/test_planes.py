@@ -88,4 +88,4 @@ def test_an_undersampled_scan_has_no_reference() -> None:
     scan = Scan("x", kspace=kspace, mask=torch.eye(8, dtype=torch.bool)[None, None])
     targets = Targets(torch.zeros(1, 1, 2, 8, 8, dtype=torch.int64))
     with pytest.raises(ValueError, match="making the reference of x: got an undersampled scan"):
-        with_reference(targets, scan)
+        with_reference(targets, scan, Acquisition(reference=True))

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from kwise.checkpoint import Loaded, load_checkpoint
+from kwise.checkpoint import Loaded, fingerprint, load_checkpoint
 from kwise.data import dataset
 from kwise.data.kspace_file import write_scan
 from kwise.data.out_nifti import write_segmentation
@@ -30,7 +30,6 @@ from kwise.predict import (
     segment,
     shipped,
 )
-from kwise.predict import files as files_of_predict
 from kwise.predict import outputs as outputs_of_predict
 from kwise.types import IGNORE, Measurement, Prediction, Query, Scan
 
@@ -165,7 +164,7 @@ def test_predict_file_writes_its_answers_whole(tmp_path: Path, checkpoint: Path)
     assert nibabel.load(folder / "segmentation.nii.gz").shape == (24, 20, 2, 5)
     assert found.labels.shape == SHAPE
     page = (folder / "report.html").read_text()
-    assert "was simulated" in page and files_of_predict.fingerprint(checkpoint) in page
+    assert "was simulated" in page and fingerprint(checkpoint) in page
     again = predict_file(file, folder, checkpoint)  # in place of the older answers
     assert torch.equal(again.labels, found.labels)
 
@@ -215,6 +214,16 @@ def test_a_virtual_heart_goes_all_the_way(tmp_path: Path, checkpoint: Path) -> N
 def test_a_task_nobody_answers_is_one_line() -> None:
     with pytest.raises(ValueError, match=r"got a checkpoint for 'divination'; wanted one of segmentation"):
         answer_by_task(make_scan(), Loaded(TimesFrame(), "stand_in", {}, {"task": "divination"}))
+
+
+def test_a_checkpoint_of_other_classes_is_one_line() -> None:
+    class Many(nn.Module):
+        def forward(self, measurement: Measurement, query: Query) -> Prediction:
+            assert query.frames is not None
+            return Prediction(logits=torch.zeros(1, 9, SHAPE[0], query.frames.shape[1], *SHAPE[2:]))
+
+    with pytest.raises(ValueError, match=r"got a model of 9 classes; wanted 2 to 6: background, LV pool"):
+        answer(make_scan(), loaded(Many()))
 
 
 def test_an_answer_of_images_alone_has_no_areas_and_says_so(

@@ -1,5 +1,6 @@
 """Raw files on the command line: `info`, `predict` take any; `convert` writes kwise's layout and MRD."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -57,6 +58,34 @@ def test_info(
         assert fact in said, said
 
 
+def test_info_shows_every_item_of_a_scan(
+    files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same items whatever the format: MRD, and what it becomes in kwise's own layout."""
+    said_by(capsys, "convert", files["mrd"], tmp_path / "own.h5")
+    for path in (files["mrd"], tmp_path / "own.h5"):
+        said = said_by(capsys, "info", path)
+        facts = {line.split("  ")[0]: line.split("  ")[-1].strip() for line in said.splitlines()}
+        assert facts["kspace"].startswith("(c, z, t, ky, kx) = (3, 1, 2, 24, 20)"), said
+        assert [facts[name] for name in ("coils", "slices", "frames")] == ["3", "1", "2"]
+        assert facts["matrix"] == "24 x 20 (y, x)" and facts["trajectory"] == "Cartesian"
+        assert facts["voxel"] == "8 x 2 x 1.5 mm (z, y, x)" and facts["frame time"] == "42.5 ms"
+        assert facts["field of view"] == "48 x 30 mm (y, x)" and facts["missing"] == "coil maps"
+        assert facts["acceleration achieved"] == "2.00" and facts["acs"].startswith("1 central")
+        assert facts["models that fit"] == "none that comes with kwise" and "mask: ky down" in said
+
+
+def test_some_slices_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    truth = kspace_of(1, 5, 1, KY, KX)
+    np.save(tmp_path / "s.npy", truth)
+    assert "(1, 2, 1, 24, 20)" in said_by(capsys, "info", tmp_path / "s.npy", "--slices", "1:5:3")
+    said_by(capsys, "convert", tmp_path / "s.npy", tmp_path / "one.h5", "--slices", 3)
+    assert torch.allclose(open_any(tmp_path / "one.h5").kspace, torch.from_numpy(truth[:, [3]]), atol=1e-5)
+    for wrong, said in (("9", "got slices 9 asked of 5"), ("x", "wanted a slice such as 3"), ("-1", "-1")):
+        assert main(["info", str(tmp_path / "s.npy"), f"--slices={wrong}"]) == 2
+        assert said in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("target", ["out.h5", "out.mrd"])
 def test_convert(
     target: str, files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -83,18 +112,21 @@ def test_convert_says_that_images_were_simulated(
 def test_predict_takes_raw_files_and_never_loads_what_simulates(
     files: dict[str, Path], tmp_path: Path
 ) -> None:
-    """In a fresh process: undersampled raw data, and an image whose k-space is said to be simulated."""
+    """In a fresh process, into every output: undersampled raw data of several coils, compressed to two, and
+    an image whose k-space is said to be simulated.
+    """
     options = {"channels": (4, 8)}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         save_checkpoint(
-            tmp_path / "c", MODELS["syn_net"](**options), "syn_net", options, {"matrix": [16, 16]}
+            tmp_path / "c", MODELS["syn_net"](**options), "syn_net", options, {"matrix": [16, 16], "coils": 2}
         )
     program = (
         "import sys; from kwise.cli import main\n"
         "out, checkpoint, *files = sys.argv[1:]\n"
         "for i, file in enumerate(files):\n"
-        "    assert main(['predict', file, '-o', f'{out}/{i}', '--checkpoint', checkpoint]) == 0, file\n"
+        "    words = ['-o', f'{out}/{i}', '--checkpoint', checkpoint, '--also', 'dicom', 'mrd', 'parquet']\n"
+        "    assert main(['predict', file, *words]) == 0, file\n"
         "faking = {'simulate', 'sampling', 'phantom', 'recipes'}\n"
         "bad = [m for m in sys.modules if m.startswith('kwise.') and m.split('.')[1] in faking]\n"
         "assert not bad, bad\n"
@@ -106,3 +138,10 @@ def test_predict_takes_raw_files_and_never_loads_what_simulates(
     assert run.returncode == 0, run.stderr
     pages = [(tmp_path / str(i) / "report.html").read_text() for i in range(3)]
     assert ["was simulated" in page for page in pages] == [False, False, True]
+    card = json.loads((tmp_path / "0" / "run.json").read_text())
+    assert card["simulated"] is None and card["measurement"]["coils"] == 3
+    assert card["measurement"]["acceleration_achieved"] == 2 and card["measurement"]["lines_per_frame"] == [
+        12,
+        12,
+    ]
+    assert card["model"]["saw"].endswith("of 2 virtual coils")

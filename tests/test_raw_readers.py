@@ -148,6 +148,34 @@ def test_mrd_undersampled_interleaved_and_dead(tmp_path: Path) -> None:
     assert scan.notes["dead coils"].startswith("1 (from 0)")
 
 
+def test_ocmr_pilot_tone_and_discarded_samples(tmp_path: Path) -> None:
+    """OCMR drops 3 samples and the last one under a pilot tone; discard_pre and _post drop theirs."""
+    truth = kspace_of(C, 1, 1, KY, KX)
+    tone = (
+        "<userParameters><userParameterLong><name>PilotTone</name><value>1</value></userParameterLong>"
+        "</userParameters>"
+    )
+    scan = open_any(write_mrd_rows(tmp_path / "m.h5", mrd_header(KY, KX, extra=tone), mrd_rows(truth)))
+    assert scan.mask is not None and scan.kspace is not None and "as OCMR does" in scan.notes["pilot tone"]
+    assert scan.mask[0, 0].any(dim=0).tolist() == [False] * 3 + [True] * (KX - 4) + [False]
+    assert close(scan.kspace[..., 3:-1], truth[..., 3:-1]) and not bool(scan.kspace[..., :3].any())
+    rows = mrd_rows(truth)
+    for row in rows:
+        row["head"]["discard_pre"], row["head"]["discard_post"] = 1, 2
+    scan = open_any(write_mrd_rows(tmp_path / "d.h5", mrd_header(KY, KX), rows))
+    assert scan.mask is not None and scan.mask[0, 0, 0].tolist() == [False] + [True] * (KX - 3) + [False] * 2
+
+
+def test_acdc_as_distributed(real_data: Path) -> None:
+    folder = real_data / "acdc-original" / "patient001"
+    if not folder.is_dir():
+        pytest.skip(f"no {folder}")
+    scan = open_any(folder)
+    assert scan.image is not None and (scan.ed, scan.es) == (0, 11) and scan.notes["group"] == "DCM"
+    assert scan.labels is None and "left out: their grid" in scan.notes["labels"]  # its cine is cropped
+    assert torch.equal(open_any(folder, slices=4).image, scan.image[[4]])
+
+
 def test_mrd_of_the_reference_library(tmp_path: Path) -> None:
     ismrmrd = pytest.importorskip("ismrmrd", reason="ismrmrd is not installed: no files of its own to read")
     truth = kspace_of(C, 1, 2, KY, KX)

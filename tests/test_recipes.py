@@ -36,6 +36,12 @@ from kwise.tasks.segmentation import quick_dice
 from kwise.training import train
 
 every_recipe = pytest.mark.parametrize("name", sorted(RECIPES))
+# Of recipes that differ in their data alone, one is enough to build and train.
+DISTINCT = {
+    (made.model, str(made.options), made.task, tuple(stage.name for stage in made.stages), made.augment): name
+    for name, made in ((name, make()) for name, make in sorted(RECIPES.items()))
+}
+every_distinct_recipe = pytest.mark.parametrize("name", sorted(DISTINCT.values()))
 TINY = (
     "n_frames=4",
     "shape=16,16",
@@ -58,13 +64,14 @@ def tiny(name: str = "syn_net_shared_small", *changes: str) -> Recipe:
 
 def on_the_phantom(start: Recipe) -> Recipe:
     """The recipe on a small phantom, with no checkpoint to start from: one case and at most 200 points."""
+    side = 16 if start.acquisition.reference else 32
     return replace(
         start,
         dataset="heart",
         init_from=None,
-        n_frames=4,
-        shape=(32, 32),
-        acquisition=replace(start.acquisition, matrix=(32, 32)),
+        n_frames=4 if side == 32 else 1,
+        shape=(side, side),
+        acquisition=replace(start.acquisition, matrix=(side, side)),
         batch_size=1,
         points=None if start.points is None else 200,
         frame_counts=None if start.frame_counts is None else (4, 6),
@@ -86,7 +93,7 @@ def test_a_recipe_is_complete(name: str) -> None:
     json.dumps(dict(made.options))
 
 
-@every_recipe
+@every_distinct_recipe
 def test_a_recipe_builds_the_same_model_twice(name: str, global_state_untouched: None) -> None:
     made = replace(RECIPES[name](), init_from=None)
     first, again = build(made).state_dict(), build(made).state_dict()
@@ -98,12 +105,15 @@ def test_the_seed_draws_the_weights() -> None:
     assert any(not torch.equal(first[key], other[key]) for key in first)
 
 
-@every_recipe
+@every_distinct_recipe
 def test_a_recipe_takes_a_training_step(name: str, tmp_path: Path) -> None:
     made = on_the_phantom(RECIPES[name]())
     model, batches = build(made), training_batches(made)
     if isinstance(model, MeanShape):
         model.fit([batches(0).targets])
+        return
+    if not list(model.parameters()):
+        assert made.model == "zero_filled"
         return
     before = {key: x.clone() for key, x in model.state_dict().items()}
     for stage in made.stages:

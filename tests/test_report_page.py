@@ -32,7 +32,7 @@ def make_page() -> Page:
     return Page(
         title="a <case>",
         kspace=draw.random(SHAPE),
-        mask=draw.random(SHAPE[:3]) < 0.5,
+        mask=draw.random((*SHAPE[:3], 1)) < 0.5,
         zero_filled=draw.random(SHAPE),
         shared=draw.random((2, 8, 10)),
         labels=labels,

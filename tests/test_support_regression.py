@@ -13,7 +13,7 @@ from kwise.models.harmonic_unet import HarmonicUNet
 from kwise.models.support_regression import RowPrior, SupportRegression, solve
 from kwise.nn.harmonics import harmonic_basis
 from kwise.seeding import generator
-from kwise.types import Measurement, Query
+from kwise.types import Measurement, Query, Targets
 
 
 def complex_noise(*shape: int, word: str) -> torch.Tensor:
@@ -77,88 +77,80 @@ def cine_of(coefficients: torch.Tensor, n_frames: int) -> torch.Tensor:
     return torch.einsum("tm,bmyx->btyx", basis.to(coefficients), coefficients)[0]
 
 
+def error(coefficients: torch.Tensor, cine: torch.Tensor) -> float:
+    return float((cine_of(coefficients, len(cine)) - cine).norm() / cine.norm())
+
+
 def test_it_finds_a_moving_edge_better_than_lines_alone() -> None:
     cine = beating_bar()
     lines, mask = undersampled(cine, 6)
-    model = HarmonicUNet()
-    kspace = fft1c(lines, -1).unsqueeze(1)
+    model = SupportRegression()
     with torch.no_grad():
-        banks = model.independent(kspace, mask)
-        refined = model.refined(kspace, mask, banks)[:, :, 0]
-
-    def error(coefficients: torch.Tensor) -> float:
-        return float((cine_of(coefficients, 12) - cine).norm() / cine.norm())
-
-    alone = min(error(banks[:, h, :, 0]) for h in range(banks.shape[1]))
-    assert error(refined) < 0.6 * alone
+        assert error(model(lines, mask), cine) < 0.6 * error(model.first_guess(lines, mask), cine)
 
 
 def test_fully_sampled_comes_back() -> None:
     cine = beating_bar(9, 24)
     lines, mask = undersampled(cine, 1)
-    guess = torch.zeros(1, 9, 24, 24, dtype=torch.complex64)
-    guess[:, 0] = cine.mean(dim=0)
-    guess[:, 1] = cine.std(dim=0)
     model = SupportRegression(n_harmonics=4)
     with torch.no_grad():
         model.log_noise.fill_(-12.0)
-        found = cine_of(model(lines, mask, guess), 9)
-    assert (found - cine).norm() < 0.02 * cine.norm()
+        assert error(model(lines, mask), cine) < 0.02
 
 
 def test_a_batch_is_its_cases_one_by_one() -> None:
     cines = [beating_bar(10, 20), beating_bar(10, 20).flip(-1) * 2]
     parts = [undersampled(cine, every) for cine, every in zip(cines, (3, 7))]
     lines, mask = (torch.cat(p) for p in zip(*parts))
-    guess = complex_noise(2, 9, 20, 20, word="guess")
     model = SupportRegression(n_harmonics=4)
     with torch.no_grad():
-        together = model(lines, mask, guess)
+        together = model(lines, mask)
         for k in range(2):
-            alone = model(lines[k : k + 1], mask[k : k + 1], guess[k : k + 1])
+            alone = model(lines[k : k + 1], mask[k : k + 1])
             torch.testing.assert_close(together[k : k + 1], alone)
 
 
 def test_held_out_lines_are_not_seen() -> None:
     """Rubbish in a held-out line changes what it is compared with, never what predicts it."""
-    kspace = complex_noise(1, 1, 1, 8, 16, 16, word="scan")
-    mask = torch.zeros(1, 1, 8, 16, 1, dtype=torch.bool)
-    mask[:, :, :, ::2] = True
-    model = HarmonicUNet(n_harmonics=3)
+    lines, mask = complex_noise(1, 8, 16, 16, word="scan"), torch.zeros(1, 8, 16, dtype=torch.bool)
+    mask[:, :, ::2] = True
+    lines = lines * mask.unsqueeze(-1)
+    model = SupportRegression(n_harmonics=3)
     seen: list[torch.Tensor] = []
-    refined = model.refined
-
-    def spy(kspace: torch.Tensor, mask: torch.Tensor, banks: torch.Tensor) -> torch.Tensor:
-        seen.append(kspace)
-        return refined(kspace, mask, banks)
-
-    model.refined = spy  # type: ignore[method-assign]
-    order = mask[0, 0, ..., 0].flatten().cumsum(0).view(8, 16)
-    hidden = mask[0, 0, ..., 0] & (order % 4 == 0)
-    louder = torch.where(hidden[None, None, None, :, :, None], 3j * kspace, kspace)
-    scale_free = [model.held_out_error(Measurement(k, mask)) for k in (kspace, louder)]
-    ratio = seen[1] / seen[0]
-    known = seen[0].abs() > 0
-    assert (ratio[known] - ratio[known][0]).abs().max() < 1e-4, "predictors differ by more than one scale"
-    assert scale_free[0] != scale_free[1]
+    model.first.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    hidden = mask & (mask.flatten().cumsum(0).view_as(mask) % 4 == 0)
+    louder = torch.where(hidden[..., None], 3j * lines, lines)
+    errors = [model.held_out_error(x, mask) for x in (lines, louder)]
+    assert all(torch.equal(values, seen[0]) for values in seen)
+    assert (seen[0][hidden] == 0).all() and (seen[0][mask & ~hidden] != 0).all()
+    assert errors[0] != errors[1]
 
 
 def test_the_prior_learns_from_held_out_lines() -> None:
-    cine = beating_bar(12, 24)
-    lines, mask = undersampled(cine, 4)
-    measurement = Measurement(fft1c(lines, -1)[:, None, None], mask[:, None, :, :, None])
-    model = HarmonicUNet()
-    parameters = [*model.regression.parameters(), *model.support.parameters()]  # type: ignore[union-attr]
-    optimiser = torch.optim.Adam(parameters, 0.05)
+    lines, mask = undersampled(beating_bar(12, 24), 4)
+    model = SupportRegression()
+    optimiser = torch.optim.Adam(model.parameters(), 0.05)
     errors = []
     for _ in range(12):
         optimiser.zero_grad()
-        error = model.held_out_error(measurement)
-        error.backward()
-        assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in parameters)
+        loss = model.held_out_error(lines, mask)
+        loss.backward()
+        assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters())
         optimiser.step()
-        errors.append(float(error.detach()))
+        errors.append(float(loss.detach()))
     assert errors[-1] < 0.8 * errors[0]
+
+
+def test_points_and_trajectories_cannot_fit_the_prior() -> None:
+    model, mask = HarmonicUNet(n_harmonics=2), torch.zeros(1, 1, 5, 8, 8, dtype=torch.bool)
+    mask[..., 3:5, 2:6] = True
+    mask[..., 4, 3] = False
+    measurement = Measurement(complex_noise(1, 1, 1, 5, 8, 8, word="points"), mask)
+    targets = Targets(torch.zeros(1, 1, 5, 8, 8, dtype=torch.int64))
+    with pytest.raises(ValueError, match="wanted whole lines"):
+        model.stage_loss("prior", measurement, targets, lambda *_: torch.zeros(()))
+    with pytest.raises(ValueError, match=r"wanted one of net$"):
+        HarmonicUNet(n_passes=0).stage_loss("prior", measurement, targets, lambda *_: torch.zeros(()))
 
 
 def test_asking_frame_by_frame_is_asking_for_all() -> None:

@@ -54,6 +54,11 @@ def test_measurement_refuses(name: str) -> None:
 
 
 BAD_SCANS = {
+    "a view nobody knows": (
+        {"image": torch.ones(2, 3, 4, 4), "views": ("SAX", "sa")},
+        "got views SAX, sa; wanted 2 words out of SAX, LAX_2CH, LAX_3CH, LAX_4CH",
+    ),
+    "views of other slices": ({"image": torch.ones(2, 3, 4, 4), "views": ("SAX",)}, "wanted 2 words"),
     "nothing": ({}, "both or neither of image and kspace"),
     "both": ({"image": torch.ones(1, 2, 4, 4), "kspace": KSPACE[0]}, "both or neither"),
     "image without frames": ({"image": torch.ones(1, 4, 4)}, r"wanted axes \(z, t, y, x\)"),

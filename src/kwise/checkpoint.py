@@ -5,6 +5,7 @@ Weights are plain tensors, nothing is ever unpickled. A folder appears complete 
 """
 
 import difflib
+import hashlib
 import inspect
 import json
 import os
@@ -17,6 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kwise.uncertainty import Calibration, read_calibration
+
 FORMAT, VERSION = "kwise checkpoint", 1
 WEIGHTS, CONFIG, PREPROCESSING = "model.safetensors", "config.json", "preprocessing.json"
 
@@ -25,12 +28,15 @@ WEIGHTS, CONFIG, PREPROCESSING = "model.safetensors", "config.json", "preprocess
 class Loaded:
     """A checkpoint in memory: the model in eval mode on the CPU, its name and options, the preprocessing of
     its input.
+
+    `calibration` gives its answers intervals; None where these weights were never calibrated.
     """
 
     model: nn.Module
     name: str
     options: dict[str, Any]
     preprocessing: dict[str, Any]
+    calibration: Calibration | None = None
 
 
 def save_checkpoint(
@@ -83,7 +89,18 @@ def load_checkpoint(folder: Path | str, registry: Mapping[str, type[nn.Module]])
     model = _build(registry[name], options, f"{doing}: building {name}")
     _check_weights(model.state_dict(), weights, f"{doing} as {name}")
     model.load_state_dict(weights)
-    return Loaded(model.eval(), name, options, preprocessing)
+    calibration = read_calibration(folder, fingerprint(folder))
+    return Loaded(model.eval(), name, options, preprocessing, calibration)
+
+
+def weights_sha256(folder: Path) -> str:
+    """The SHA-256 of a checkpoint's weights: which weights these are."""
+    return hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+
+
+def fingerprint(folder: Path) -> str:
+    """The first 12 hexadecimal digits of `weights_sha256`, for people."""
+    return weights_sha256(folder)[:12]
 
 
 def _write_files(

@@ -5,12 +5,18 @@ f queried frame, q queried point, k class. Shapes are checked here, once.
 """
 
 from dataclasses import dataclass, field, fields, replace
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor
 
 from kwise.checks import check_finite, check_kspace, check_mask, check_rank, check_shape, fit_mask, wanted
+from kwise.scan import VIEWS, Scan
+
+__all__ = [
+    "CLASS_NAMES", "IGNORE", "VIEWS", "Batch", "Measurement", "Prediction", "Query", "Samples", "Scan",
+    "Targets",
+]  # fmt: skip
 
 CLASS_NAMES = ("background", "LV pool", "LV myocardium", "RV pool", "LA", "RA")
 IGNORE = -1  # label of a pixel nobody annotated
@@ -25,77 +31,11 @@ def _move(noun: Noun, device: torch.device | str) -> Noun:
 
 
 @dataclass(frozen=True)
-class Scan:
-    """One examination of one case, as a reader or the phantom gives it, before any batching.
-
-    Either `image` (magnitude (z, t, y, x) float32: k-space has still to be simulated) or `kspace`
-    ((c, z, t, ky, kx) complex64) is set. `mask` (z, t, ky, kx) bool tells what the scanner acquired (None:
-    everything). `labels` (z, t, y, x) int64 uses kwise's classes, IGNORE where nobody annotated. `spacing_mm`
-    is (z, y, x). `affine` (4x4) maps voxel (x, y, z) to scanner mm as in NIfTI. `ed`, `es` are 0-based
-    frames. `trajectory` (z, t, ky, kx, 2) and `image_shape` (y, x) are as in a Measurement.
-    """
-
-    case: str
-    image: Tensor | None = None
-    kspace: Tensor | None = None
-    mask: Tensor | None = None
-    labels: Tensor | None = None
-    coil_maps: Tensor | None = None
-    trajectory: Tensor | None = None
-    spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    frame_ms: float | None = None
-    affine: Tensor | None = None
-    ed: int | None = None
-    es: int | None = None
-    notes: dict[str, str] = field(default_factory=dict)
-    image_shape: tuple[int, int] | None = None
-
-    def __post_init__(self) -> None:
-        if (self.image is None) == (self.kspace is None):
-            raise wanted(f"building Scan {self.case}", "both or neither of image and kspace", "exactly one")
-        if self.image is not None:
-            check_rank("Scan.image", self.image, "z t y x")
-            check_finite("Scan.image", self.image)
-        if self.kspace is not None:
-            check_kspace("Scan.kspace", self.kspace, "c z t ky kx")
-        acquired = self.kspace
-        if self.trajectory is not None and (self.kspace is None or self.image_shape is None):
-            raise wanted(f"building Scan {self.case}", "a trajectory alone", "kspace and image_shape with it")
-        if self.trajectory is not None and self.kspace is not None:
-            check_shape("Scan.trajectory", self.trajectory, (*self.kspace.shape[1:], 2))
-        if self.mask is not None:
-            check_mask("Scan.mask", self.mask, "z t ky kx")
-            mask = fit_mask("Scan.mask", self.mask, self.shape if acquired is None else acquired.shape[1:])
-            # What was not acquired may hold anything: readers differ in what they leave there.
-            acquired = None if acquired is None else torch.where(mask, acquired, torch.zeros_like(acquired))
-        if acquired is not None:
-            check_finite("Scan.kspace", acquired)
-        if self.labels is not None:
-            check_rank("Scan.labels", self.labels, "z t y x")
-            if self.image is not None:
-                check_shape("Scan.labels", self.labels, self.shape)
-
-    @property
-    def shape(self) -> tuple[int, int, int, int]:
-        """(z, t, y, x)."""
-        x = self.image if self.image is not None else self.kspace
-        assert x is not None
-        z, t, y, x_ = x.shape[-4:]
-        return (z, t, y, x_) if self.image_shape is None else (z, t, *self.image_shape)
-
-    @property
-    def in_pixels(self) -> bool:
-        """Whether nobody told the pixel size: `spacing_mm` then counts pixels, and no size is in mm."""
-        return "spacing" in self.notes
-
-
-@dataclass(frozen=True)
 class Samples:
     """The acquired samples as a set.
 
     `values` (b, n, c) complex64; `coords` (b, n, 4) float32, order (z, t, ky, kx), each in [-0.5, 0.5);
-    `valid` (b, n) bool, False = padding of a ragged batch, or None when nothing is padded (keeps flash
-    attention).
+    `valid` (b, n) bool, False = padding of a ragged batch, None when nothing is padded (flash attention).
     """
 
     values: Tensor
@@ -111,7 +51,8 @@ class Measurement:
     acquired (singleton axes broadcast); `coil_maps` (b, c, z, y, x) complex64 or None; `trajectory` (b, z, t,
     ky, kx, 2) float32 positions (ky, kx) in [-0.5, 0.5) cycles per pixel of a non-Cartesian scan, whose axes
     ky, kx then count spokes and readout points, and `image_shape` (y, x) says which grid it stands for.
-    `spacing_mm` (b, 3) is (z, y, x).
+    `spacing_mm` (b, 3) is (z, y, x). `views` (b, z) int64 names the plane of each z by its index in VIEWS,
+    None where nobody told; a view with nothing acquired is a missing view.
 
     The constructor zeroes everything that was not acquired, so no model can peek.
     """
@@ -122,6 +63,7 @@ class Measurement:
     trajectory: Tensor | None = None
     image_shape: tuple[int, int] | None = None
     spacing_mm: Tensor | None = None
+    views: Tensor | None = None
 
     def __post_init__(self) -> None:
         check_kspace("Measurement.kspace", self.kspace, "b c z t ky kx")
@@ -140,11 +82,12 @@ class Measurement:
         if self.trajectory is not None:
             check_shape("Measurement.trajectory", self.trajectory, (b, z, t, ky, kx, 2))
             if self.image_shape is None:
-                raise wanted(
-                    "building a Measurement", "a trajectory without image_shape", "the (y, x) of its grid"
-                )
+                got = "a trajectory without image_shape"
+                raise wanted("building a Measurement", got, "the (y, x) of its grid")
         if self.coil_maps is not None:
             check_shape("Measurement.coil_maps", self.coil_maps, (b, c, z, *shape))
+        if self.views is not None:
+            check_shape("Measurement.views", self.views, (b, z))
         object.__setattr__(self, "kspace", kept)
         object.__setattr__(self, "mask", mask)
         object.__setattr__(self, "image_shape", shape)
@@ -172,31 +115,21 @@ class Measurement:
 
     def fold_slices(self) -> Self:
         """Every slice as a case, for models that see one slice: (b, c, z, ...) -> (b * z, c, 1, ...)."""
-        fold = self.kspace.transpose(1, 2).flatten(0, 1).unsqueeze(2)
-        maps = self.coil_maps
-        if maps is not None:
-            maps = maps.transpose(1, 2).flatten(0, 1).unsqueeze(2)
-        path = self.trajectory
-        if path is not None:
-            path = path.flatten(0, 1).unsqueeze(1)
-        spacing = self.spacing_mm
-        if spacing is not None:
-            spacing = spacing.repeat_interleave(self.n_slices, dim=0)
-        mask = self.mask.flatten(0, 1).unsqueeze(1)
-        return replace(self, kspace=fold, mask=mask, coil_maps=maps, trajectory=path, spacing_mm=spacing)
+        moved: dict[str, Any] = {}
+        for name, axis in (("kspace", 2), ("coil_maps", 2), ("mask", 1), ("trajectory", 1), ("views", 1)):
+            if (x := getattr(self, name)) is not None:
+                moved[name] = (x.transpose(1, 2) if axis == 2 else x).flatten(0, 1).unsqueeze(axis)
+        if self.spacing_mm is not None:
+            moved["spacing_mm"] = self.spacing_mm.repeat_interleave(self.n_slices, dim=0)
+        return replace(self, **moved)
 
     @staticmethod
     def stack(items: "list[Measurement]") -> "Measurement":
         """Join measurements of equal grid along b."""
-
-        def joined(name: str) -> Tensor | None:
-            parts = [getattr(m, name) for m in items]
-            return None if parts[0] is None else torch.cat(parts)
-
-        kspace, mask = joined("kspace"), joined("mask")
-        assert kspace is not None and mask is not None
-        maps, path, spacing = map(joined, ("coil_maps", "trajectory", "spacing_mm"))
-        return Measurement(kspace, mask, maps, path, items[0].image_shape, spacing)
+        first = items[0]
+        names = [f.name for f in fields(first) if isinstance(getattr(first, f.name), Tensor)]
+        joined: dict[str, Any] = {name: torch.cat([getattr(m, name) for m in items]) for name in names}
+        return replace(first, **joined)
 
 
 @dataclass(frozen=True)
@@ -217,11 +150,8 @@ class Query:
 
     def repeat_slices(self, n_slices: int) -> Self:
         """The same question for each of the slices folded into b."""
-
-        def again(x: Tensor | None) -> Tensor | None:
-            return None if x is None else x.repeat_interleave(n_slices, dim=0)
-
-        return replace(self, frames=again(self.frames), points=again(self.points))
+        again = [None if x is None else x.repeat_interleave(n_slices, 0) for x in (self.frames, self.points)]
+        return replace(self, frames=again[0], points=again[1])
 
 
 @dataclass(frozen=True)
@@ -230,7 +160,9 @@ class Targets:
 
     `labels` (b, z, f, y, x) int64, IGNORE where unknown; `image` (b, z, f, y, x) complex64 or float32
     magnitude, None where nobody needs it; `query` says which frames these are; `spacing_mm` (b, 3) is (z, y,
-    x); `ed`, `es` (b,) int64 index into f, -1 unknown.
+    x); `ed`, `es` (b,) int64 index into f, -1 unknown. `phenotypes` (b, p) float32 in the order and units of
+    `kwise.phenotypes.PHENOTYPES`, NaN unknown; `diseases` (b, d) 0, 1 or NaN in the order of DISEASES;
+    `kspace` (b, c, z, t, ky, kx) all of it, for pretraining alone.
     """
 
     labels: Tensor
@@ -239,6 +171,9 @@ class Targets:
     spacing_mm: Tensor | None = None
     ed: Tensor | None = None
     es: Tensor | None = None
+    phenotypes: Tensor | None = None
+    diseases: Tensor | None = None
+    kspace: Tensor | None = None
 
     def __post_init__(self) -> None:
         check_rank("Targets.labels", self.labels, "b z f y x")
@@ -264,13 +199,21 @@ class Prediction:
 
     `logits` (b, k, z, f, y, x), or (b, k, z, q) where the query named points; `image` (b, z, f, y, x)
     or (b, z, q), complex64 or its magnitude, in the units measured; `latents` (b, m, d) of the encoder;
-    `losses` named scalars a model adds to its task's loss (weight 1).
+    `losses` named scalars a model adds to its task's loss (weight 1). `phenotypes` (b, p) and the standard
+    deviation `phenotype_sd` (b, p) the model gives each, in the units of PHENOTYPES; `diseases` (b, d) logits
+    and the probability `disease_threshold` (b, d) from which the model would call each; `kspace` (b, c, z, t,
+    ky, kx) all of it, as a masked autoencoder restores it.
     """
 
     logits: Tensor | None = None
     image: Tensor | None = None
     latents: Tensor | None = None
     losses: dict[str, Tensor] = field(default_factory=dict)
+    phenotypes: Tensor | None = None
+    phenotype_sd: Tensor | None = None
+    diseases: Tensor | None = None
+    disease_threshold: Tensor | None = None
+    kspace: Tensor | None = None
 
     def probabilities(self) -> Tensor:
         """Class probabilities, same shape as `logits`."""

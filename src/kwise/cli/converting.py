@@ -5,14 +5,21 @@ from pathlib import Path
 from kwise.data.kspace_file import write_scan
 from kwise.data.raw import open_any, with_kspace
 from kwise.data.raw_mrd_write import write_mrd
+from kwise.data.raw_slices import Slices
 from kwise.predict.door import with_virtual_coils
 
 
 def run_convert(
-    source: Path, target: Path, layout: str | None, axes: str | None, mask: Path | None, coils: int | None
+    source: Path,
+    target: Path,
+    layout: str | None,
+    axes: str | None,
+    mask: Path | None,
+    coils: int | None,
+    slices: Slices = None,
 ) -> None:
     """Write `source` as `target` in a layout (kwise or mrd; None: by the name) and say what became of it."""
-    scan = with_kspace(open_any(source, axes, mask))
+    scan = with_kspace(open_any(source, axes, mask, slices))
     if coils is not None:
         scan = with_virtual_coils(scan, coils)
     chosen = layout or ("mrd" if ".mrd" in target.suffixes else "kwise")

@@ -5,25 +5,25 @@ from pathlib import Path
 from torch import Tensor
 
 from kwise.data.raw import FORMATS, format_of, lone_mask, open_any
+from kwise.data.raw_slices import Slices
 from kwise.gridding import cells_of
 from kwise.types import Scan
 
 
-def facts_and_mask(path: Path) -> tuple[dict[str, str], Tensor | None]:
+def facts_and_mask(path: Path, slices: Slices = None) -> tuple[dict[str, str], Tensor | None]:
     """Facts about a file by name, and its mask (z, t, ky, kx); None for magnitude images."""
     name = format_of(path)
-    if name == "kwise":
-        from kwise.data.kspace_file import describe
-
-        scan = open_any(path)
-        return {"format": name} | describe(path) | spoke_facts(scan), _mask_on_grid(scan)
     alone = lone_mask(path)
     if alone is not None:
         t, ky, kx = alone.shape
         told = {"format": "CMRxRecon sampling mask, no k-space", "axes": f"(t, ky, kx) = {(t, ky, kx)}"}
         return told, alone.unsqueeze(0)
-    scan = open_any(path)
+    scan = open_any(path, slices=slices)
     told = {"file": path.name, "format": FORMATS[name].about} | scan_facts(scan) | spoke_facts(scan)
+    if name == "kwise":  # what else its header tells, as it stands there
+        from kwise.data.kspace_file import describe
+
+        told |= {key: value for key, value in describe(path).items() if key not in (*told, *scan.notes)}
     return told, _mask_on_grid(scan)
 
 
@@ -77,8 +77,8 @@ def scan_facts(scan: Scan) -> dict[str, str]:
         "voxel": "" if unknown else f"{mm[0]:.3g} x {mm[1]:.3g} x {mm[2]:.3g} mm (z, y, x)",
         "field of view": "" if unknown else f"{y * mm[1]:.4g} x {x * mm[2]:.4g} mm (y, x)",
         "frame time": f"{scan.frame_ms:.1f} ms" if scan.frame_ms else "",
-        "missing": ", ".join(missing(scan)),
-        "models that fit": ", ".join(fitting_models(scan)),
+        "missing": ", ".join(missing(scan)) or "nothing",
+        "models that fit": ", ".join(fitting_models(scan)) or "none that comes with kwise",
     }
     notes = {f"note: {key}": value for key, value in scan.notes.items() if key != "format"}
     return {key: value for key, value in (facts | notes).items() if value}

@@ -6,13 +6,16 @@ from functools import partial
 from pathlib import Path
 
 from kwise import __version__
+from kwise.cli.cohort import add_cohort, add_phenotypes
 from kwise.cli.figure_words import figure_verb
-from kwise.cli.words import Verb, count, nearest, positive, positive_or_none, whole, word_of
+from kwise.cli.learning import add_learning
+from kwise.cli.serving import add_serve
+from kwise.cli.studying import add_calibrate, add_study
+from kwise.cli.words import Verb, count, nearest, positive, positive_or_none, slices, whole, word_of
 
 Run = Callable[[], None]
-PAPERS = ("disk", "kspace_transformer")
-SCALES = ("small", "acdc", "paper")
 ALSO = ("dicom", "mrd", "parquet")  # of kwise.predict.OUTPUTS, which is too slow to import for --help
+SLICES = "some slices alone, from 0: 3, or 2:5; no more of the file is read"
 SECTIONS = ("models", "masks", "datasets", "recipes", "phases")
 
 
@@ -72,10 +75,12 @@ def build() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]
     _info(verb)
     _convert(verb)
     _list(verb)
-    _train(verb)
-    _evaluate(verb)
-    _table(verb)
+    add_learning(verb)
     figure_verb(verb)
+    add_serve(verb)
+    add_phenotypes(verb)
+    add_study(verb)
+    add_calibrate(verb)
     return parser, verbs
 
 
@@ -98,13 +103,18 @@ def _simulate(verb: Verb) -> None:
     def run(options: argparse.Namespace) -> None:
         from kwise.cli.simulating import Wish, run_simulate
 
+        if options.acceleration is None or options.output is None:
+            lacking = "--acceleration" if options.acceleration is None else "-o/--output"
+            raise ValueError(
+                f"reading the command line: got no {lacking}; wanted it (see kwise simulate --help)"
+            )
         wish = Wish(
             options.source, options.case, options.acceleration, options.mask, options.phase, options.coils,
             options.snr, options.fov, options.seed,
         )  # fmt: skip
         run_simulate(wish, options.output)
 
-    about = "write a k-space file from magnitude images: a virtual heart, or a cine of your own"
+    about = "write a k-space file from a virtual heart or a cine of your own, or a whole virtual cohort"
     example = "kwise simulate --from ../shared/data/acdc-cine/patient002 --acceleration 8 -o p.h5"
     parser = verb("simulate", about, example, run)
     add = parser.add_argument
@@ -114,8 +124,8 @@ def _simulate(verb: Verb) -> None:
         metavar="PATH",
         help="a patient's folder in the ACDC layout, or a 4-D NIfTI cine",
     )
-    add("--case", default="heart-test-000000", help="without --from: the virtual heart of that name")
-    add("--acceleration", type=positive, required=True, metavar="R", help="nominal R, e.g. 8")
+    add("--case", default="heart-test-000000", help="without --from: a virtual heart, or population-000000")
+    add("--acceleration", type=positive, metavar="R", help="nominal R, e.g. 8")
     add(
         "--mask",
         default="gaussian_lines",
@@ -138,14 +148,16 @@ def _simulate(verb: Verb) -> None:
         help="largest side of the centre crop; default: 160",
     )
     add("--seed", type=whole, default=0, help="another phase, noise and mask; default: 0")
-    add("-o", "--output", type=Path, required=True, metavar="FILE", help="the k-space file (.h5) to write")
+    add("-o", "--output", type=Path, metavar="FILE", help="the k-space file (.h5) to write")
+    add_cohort(parser)
 
 
 def _predict(verb: Verb) -> None:
     def run(options: argparse.Namespace) -> None:
         from kwise.cli.predicting import run_predict
 
-        run_predict(options.path, options.output, options.checkpoint, options.also, options.workers)
+        pixel = None if options.pixel_mm is None else tuple(options.pixel_mm)
+        run_predict(options.path, options.output, options.checkpoint, options.also, options.workers, pixel)
 
     about = "answer a scan, or a folder of scans: NIfTI, CSV, JSON and a report; --also for more"
     parser = verb("predict", about, "kwise predict p.h5 -o out --also dicom mrd parquet", run)
@@ -156,6 +168,8 @@ def _predict(verb: Verb) -> None:
     more = f"{', '.join(ALSO)}: files beside those always written"
     formats = partial(word_of, ALSO)
     add("--also", type=formats, nargs="+", action="extend", default=[], metavar="FORMAT", help=more)
+    size = "size of a pixel, for files that do not tell it"
+    add("--pixel-mm", type=positive, nargs=2, metavar=("Y", "X"), help=size)
     add("--workers", type=count, default=1, metavar="N", help="of a folder, scans at a time; default: 1")
 
 
@@ -163,18 +177,20 @@ def _info(verb: Verb) -> None:
     def run(options: argparse.Namespace) -> None:
         from kwise.cli.showing import show_info
 
-        show_info(options.path)
+        show_info(options.path, options.slices)
 
     about = "tell what a file of any format kwise reads, or a checkpoint folder, holds; draws the mask"
     parser = verb("info", about, "kwise info scan.mrd", run)
     parser.add_argument("path", type=Path, metavar="PATH", help="raw data, images, or a checkpoint folder")
+    parser.add_argument("--slices", type=slices, metavar="N", help=SLICES)
 
 
 def _convert(verb: Verb) -> None:
     def run(options: argparse.Namespace) -> None:
         from kwise.cli.converting import run_convert
 
-        run_convert(options.source, options.target, options.to, options.axes, options.mask, options.coils)
+        given = (options.axes, options.mask, options.coils, options.slices)
+        run_convert(options.source, options.target, options.to, *given)
 
     about = "write a file of any format kwise reads as kwise's own k-space file, or as MRD"
     parser = verb("convert", about, "kwise convert cine_sax.mat p.h5 --mask mask_Uniform8.mat --coils 4", run)
@@ -186,6 +202,7 @@ def _convert(verb: Verb) -> None:
     add("--axes", metavar="NAMES", help='axes of a numpy array, e.g. "t c ky kx"')
     add("--mask", type=Path, metavar="FILE", help="a CMRxRecon mask file to undersample with")
     add("--coils", type=count, metavar="N", help="compress to N virtual coils; default: keep all")
+    add("--slices", type=slices, metavar="N", help=SLICES)
 
 
 def _list(verb: Verb) -> None:
@@ -199,83 +216,3 @@ def _list(verb: Verb) -> None:
     parser.add_argument(
         "section", nargs="?", type=kind, metavar="WHAT", help=f"{', '.join(SECTIONS)}; default: all"
     )
-
-
-def _train(verb: Verb) -> None:
-    def run(options: argparse.Namespace) -> None:
-        from kwise.cli.recipes import run_train
-
-        run_train(options.recipe, options.set, options.output, options.seed, options.devices)
-
-    example = "kwise train disk_plus_small --set stages.steps=200 -o runs/try"
-    parser = verb("train", "train a recipe, or go on where it was stopped", example, run)
-    parser.add_argument("recipe", metavar="RECIPE", help="a name (kwise list recipes)")
-    change = "change a field of the recipe, e.g. acquisition.accelerations=4,8"
-    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=change)
-    parser.add_argument(
-        "-o", "--output", type=Path, metavar="DIR", help="run folder; default: runs/RECIPE-seedN"
-    )
-    parser.add_argument("--seed", type=whole, default=0, metavar="N", help="default: 0")
-    parser.add_argument("--devices", type=count, default=1, metavar="N", help="default: 1")
-
-
-def _evaluate(verb: Verb) -> None:
-    def run(options: argparse.Namespace) -> None:
-        from kwise.cli.recipes import run_evaluate
-
-        run_evaluate(
-            options.checkpoint,
-            options.output,
-            options.dataset,
-            options.split,
-            options.acceleration,
-            options.n,
-            options.control,
-        )
-
-    about = "score a checkpoint on the cases of a split: a row per case"
-    example = "kwise evaluate runs/try/checkpoint --acceleration 4 8 16 --n 100 -o runs/try"
-    parser = verb("evaluate", about, example, run)
-    add = parser.add_argument
-    add("checkpoint", type=Path, metavar="CHECKPOINT", help="a checkpoint folder")
-    add("--dataset", help="a name (kwise list datasets); default: the one it was trained on")
-    add("--split", default="test", type=partial(word_of, ("train", "val", "test")), help="default: test")
-    rates = "one or more; default: 8, or all it was trained at where 8 is not among them"
-    add("--acceleration", type=positive, nargs="+", metavar="R", help=rates)
-    add("--n", type=count, default=100, metavar="N", help="at most so many cases; default: 100")
-    add(
-        "--control",
-        metavar="NAME",
-        help="shuffled_kspace or centre_only: what would be scored without the evidence",
-    )
-    add(
-        "-o", "--output", type=Path, required=True, metavar="DIR", help="folder for scores.csv and frames.csv"
-    )
-
-
-def _table(verb: Verb) -> None:
-    def run(options: argparse.Namespace) -> None:
-        from kwise.cli.recipes import run_table
-
-        run_table(options.paper, options.scale, options.rerun, options.only, options.results, options.figures)
-
-    example = "kwise table disk --scale small"
-    parser = verb("table", "print a paper's table: ours beside the published numbers", example, run)
-    add = parser.add_argument
-    add("paper", type=partial(word_of, PAPERS), metavar="PAPER", help=" or ".join(PAPERS))
-    scales = "small (default), paper, or acdc (disk alone)"
-    add("--scale", default="small", type=partial(word_of, SCALES), help=scales)
-    add(
-        "--rerun",
-        action="store_true",
-        help="first train and score whatever has no scores yet",
-    )
-    add("--only", metavar="ROW", help="with --rerun: this row alone, such as disk_plus")
-    add(
-        "--results",
-        type=Path,
-        default=Path("results"),
-        metavar="DIR",
-        help="committed scores (default: results)",
-    )
-    add("--figures", type=Path, metavar="DIR", help="also draw the table's figures into this folder")

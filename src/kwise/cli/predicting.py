@@ -8,19 +8,25 @@ from pathlib import Path
 
 from kwise.data.out_table import Row
 from kwise.predict import Answer, Order, is_cohort, predict_file, predict_folder
+from kwise.predict.bounds import bound_lines
 
 
 def run_predict(
-    path: Path, folder: Path, checkpoint: Path | None, also: Sequence[str] = (), workers: int = 1
+    path: Path,
+    folder: Path,
+    checkpoint: Path | None,
+    also: Sequence[str] = (),
+    workers: int = 1,
+    pixel_mm: tuple[float, float] | None = None,
 ) -> None:
     """Answer one scan, or every scan below a folder, and say in a few lines what was found and where it
     lies.
     """
     command = shlex.join(["kwise", *sys.argv[1:]])
     if is_cohort(path):
-        _run_cohort(path, folder, Order(checkpoint, tuple(also), command), workers)
+        _run_cohort(path, folder, Order(checkpoint, tuple(also), command, pixel_mm), workers)
         return
-    found = predict_file(path, folder, checkpoint, also, command)
+    found = predict_file(path, folder, checkpoint, also, command, pixel_mm)
     for line in summary(found):
         print(line)
     print(f"wrote {', '.join(sorted(made.name for made in folder.iterdir()))} in {folder}")
@@ -60,7 +66,7 @@ def summary(found: Answer) -> list[str]:
     if found.dice:
         scores = ", ".join(f"{name} {value:.3f}" for name, value in found.dice.items())
         lines.append(f"Dice against the truth in the file: {scores}")
-    return lines
+    return lines + bound_lines(found.intervals)
 
 
 def _beat(found: Answer) -> list[str]:

@@ -9,6 +9,7 @@ from kwise.checkpoint import load_checkpoint
 from kwise.cli.words import nearest
 from kwise.models import MODELS
 from kwise.models.controls import CONTROLS
+from kwise.recipes import CHAINS, Recipe
 from kwise.recipes import recipe as recipe_of_name
 from kwise.recipes.overrides import apply_overrides, check_options
 from kwise.recipes.preprocessing import acquisition_of, data_of
@@ -16,16 +17,44 @@ from kwise.recipes.run import train_recipe
 from kwise.recipes.scoring import evaluate_checkpoint
 
 
-def run_train(name: str, changes: Sequence[str], folder: Path | None, seed: int, devices: int) -> None:
-    """Train the recipe of that name, with typed changes, into a run folder."""
+def run_train(
+    name: str, changes: Sequence[str], folder: Path | None, seed: int, devices: int, scale: str
+) -> None:
+    """Train the recipe of that name, with typed changes, into a run folder; or a chain of recipes at a scale,
+    each into a folder of its own below `folder`.
+    """
+    if name in CHAINS:
+        root = Path("runs-changed" if changes else "runs") if folder is None else folder
+        for link in CHAINS[name](scale):
+            _train_link(link, changes, root, seed, devices)
+        return
+    recipe = _changed_recipe(name, changes, seed, devices)
+    # A changed recipe gets a folder of its own: tables and fine-tuning trust runs/NAME-seedN.
+    folder = Path("runs") / f"{name}{'-changed' if changes else ''}-seed{seed}" if folder is None else folder
+    print(f"training {name} into {folder}")
+    print(f"wrote {train_recipe(recipe, folder)}")
+
+
+def _changed_recipe(name: str, changes: Sequence[str], seed: int, devices: int) -> Recipe:
     recipe = replace(apply_overrides(recipe_of_name(name), changes), seed=seed)
     if recipe.model not in MODELS:
         raise ValueError(f"choosing a model: got {recipe.model!r}; wanted {nearest(recipe.model, MODELS)}")
     check_options(MODELS[recipe.model], recipe.options, f"building {recipe.model}")
     if devices > 1:
         recipe = replace(recipe, stages=tuple(replace(stage, devices=devices) for stage in recipe.stages))
-    # A changed recipe gets a folder of its own: tables and fine-tuning trust runs/NAME-seedN.
-    folder = Path("runs") / f"{name}{'-changed' if changes else ''}-seed{seed}" if folder is None else folder
+    return recipe
+
+
+def _train_link(name: str, changes: Sequence[str], root: Path, seed: int, devices: int) -> None:
+    """One recipe of a chain: it begins with the encoders of earlier ones in the same root of run folders."""
+    folder = root / f"{name}-seed{seed}"
+    if (folder / "checkpoint").exists():
+        print(f"{name}: trained before, in {folder}")
+        return
+    recipe = _changed_recipe(name, changes, seed, devices)
+    if isinstance(recipe.init_from, tuple):
+        moved = tuple(str(root / Path(start).relative_to("runs")) for start in recipe.init_from)
+        recipe = replace(recipe, init_from=moved)
     print(f"training {name} into {folder}")
     print(f"wrote {train_recipe(recipe, folder)}")
 

@@ -66,14 +66,14 @@ def first_sentence(thing: object) -> str:
     return text.split(". ")[0].rstrip(".")
 
 
-def show_info(path: Path) -> None:
+def show_info(path: Path, slices: int | slice | None = None) -> None:
     """Print what any file kwise reads, or a checkpoint folder, holds."""
     if (path / "config.json").is_file():
         _print_pairs(checkpoint_facts(path))
         return
     from kwise.cli.describing import facts_and_mask
 
-    facts, mask = facts_and_mask(path)
+    facts, mask = facts_and_mask(path, slices)
     if mask is None:
         _print_pairs(facts)
         return

@@ -50,7 +50,7 @@ def run_simulate(wish: Wish, path: Path) -> None:
 def read_source(wish: Wish) -> Scan:
     """The magnitude images to start from."""
     if wish.source is None:
-        return dataset("heart").read(None, wish.case)
+        return dataset("population" if wish.case.startswith("population-") else "heart").read(None, wish.case)
     path = Path(wish.source)
     if path.exists():
         return read_patient(path)

@@ -48,6 +48,19 @@ def offset(text: str) -> int:
     return int(text)
 
 
+def slices(text: str) -> int | slice:
+    """One slice, from 0, or a range of them as Python writes it: 3, 2:5, ::2."""
+    try:
+        parts = [int(part) if part else None for part in text.split(":")]
+    except ValueError:
+        parts = []
+    if len(parts) == 1 and parts[0] is not None and parts[0] >= 0:
+        return parts[0]
+    if not 2 <= len(parts) <= 3:
+        raise argparse.ArgumentTypeError(f"got {text!r}; wanted a slice such as 3, or a range such as 2:5")
+    return slice(*parts)
+
+
 def positive_or_none(text: str) -> float | None:
     """A number above 0, or the word none."""
     return None if text == "none" else positive(text)

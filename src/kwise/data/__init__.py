@@ -5,7 +5,20 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from kwise.data import acdc, brain, fastmri, heart, oasis, patients, slices, sunnybrook
+from kwise.data import (
+    acdc,
+    brain,
+    cohort,
+    fastmri,
+    heart,
+    mnms,
+    oasis,
+    patients,
+    population,
+    slices,
+    sunnybrook,
+)
+from kwise.data.kept import kept
 from kwise.data.splits import default_root, nearest, split_of
 from kwise.types import Scan
 
@@ -15,6 +28,7 @@ __all__ = [
     "dataset",
     "default_root",
     "heart_dataset",
+    "population_dataset",
     "sized",
     "slices_dataset",
     "split_of",
@@ -72,8 +86,36 @@ def slices_dataset(shape: tuple[int, int] = (64, 64)) -> DataSet:
     return DataSet("slices", about, slices.cases, partial(slices.read, shape=shape), ())
 
 
+def population_dataset(
+    n_frames: int = 25, shape: tuple[int, int] = (128, 128), fov_mm: float = population.FOV_MM
+) -> DataSet:
+    """The virtual population with other frames, grid (y, x) or field of view (mm along y): the same subjects.
+
+    5 frames are every fifth of 25 and cost a fifth. Subjects are kept on disk where KWISE_KEEP names a
+    folder.
+    """
+    drawn = partial(population.read, None, n_frames=n_frames, shape=shape, fov_mm=fov_mm)
+    read = kept(drawn, "population", f"{n_frames}x{shape[0]}x{shape[1]}", f"{fov_mm:g}mm")
+    return DataSet(
+        "population",
+        "virtual subjects: nine cardiac views, phenotypes, diseases; synthetic, drawn from their name",
+        population.cases,
+        lambda root, case: read(case),
+        labelled=(0, 1, 2, 3, 4, 5),
+        stored=False,
+    )
+
+
 DATASETS: dict[str, DataSet] = {
     "heart": heart_dataset(),
+    "population": population_dataset(),
+    "cohort": DataSet(
+        "cohort",
+        "a cohort on disk: nine views per subject and a manifest (kwise simulate cohort writes one)",
+        cohort.cases,
+        cohort.read,
+        labelled=(0, 1, 2, 3, 4, 5),
+    ),
     "acdc": DataSet("acdc", "ACDC short-axis cines, labels at ED and ES", patients.cine_cases, acdc.read),
     "acdc_stack": DataSet(
         "acdc_stack", "ACDC full stacks at ED and ES", patients.stack_cases, acdc.read_stack
@@ -81,6 +123,7 @@ DATASETS: dict[str, DataSet] = {
     "sunnybrook": DataSet(
         "sunnybrook", "Sunnybrook slices, LV pool alone", sunnybrook.cases, sunnybrook.read, labelled=(1,)
     ),
+    "mnms": DataSet("mnms", "M&Ms short-axis cines, labels at ED and ES", mnms.cases, mnms.read),
     "brain": DataSet("brain", "one T1 brain volume, slices split by blocks", brain.cases, brain.read, ()),
     "slices": slices_dataset(),
     "oasis": DataSet("oasis", "OASIS-1 T1 brains, slices without labels", oasis.cases, oasis.read, ()),
@@ -101,8 +144,12 @@ def dataset(name: str) -> DataSet:
     return DATASETS[name]
 
 
-def sized(name: str, n_frames: int, shape: tuple[int, int]) -> DataSet:
-    """The data set of that name, with so many frames and on that grid (y, x) where it lets one choose."""
+def sized(name: str, n_frames: int, shape: tuple[int, int], fov_mm: float | None = None) -> DataSet:
+    """The data set of that name, with so many frames, on that grid (y, x) and over that field of view (mm
+    along y; None: its own) where it lets one choose.
+    """
     if name == "heart":
         return heart_dataset(n_frames, shape)
+    if name == "population":
+        return population_dataset(n_frames, shape, population.FOV_MM if fov_mm is None else fov_mm)
     return slices_dataset(shape) if name == "slices" else dataset(name)

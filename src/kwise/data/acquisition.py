@@ -14,7 +14,7 @@ from kwise.operator import resize_kspace
 from kwise.sampling import MASKS, PLANE_MASKS, TRAJECTORIES, Trajectory, draw_plane_mask, draw_trajectory
 from kwise.seeding import generator
 from kwise.simulate import simulate_scan
-from kwise.types import Measurement, Scan
+from kwise.types import VIEWS, Measurement, Scan
 
 Words = tuple[object, ...]
 T = TypeVar("T")
@@ -30,7 +30,8 @@ class Acquisition:
     targets the fully sampled image too. `virtual_coils` compresses `n_coils` to so many, by what was
     acquired; the true coil maps are then not told, and the reference is a magnitude. `masks_on_matrix` cuts
     k-space to `matrix` before masks are drawn, so that R counts the positions a model sees; else R is that of
-    the whole scan.
+    the whole scan. `reference_kspace` gives the targets all of k-space, `one_mask` measures every slice or
+    view with the same lines.
     """
 
     masks: tuple[str, ...] = ("gaussian_lines",)
@@ -41,8 +42,10 @@ class Acquisition:
     matrix: tuple[int, int] | None = (64, 64)
     fov_mm: float | None = 160.0
     reference: bool = False
-    masks_on_matrix: bool = False
     virtual_coils: int | None = None
+    masks_on_matrix: bool = False
+    reference_kspace: bool = False
+    one_mask: bool = False
 
 
 def pick(options: Sequence[T], draw: torch.Generator) -> T:
@@ -59,16 +62,27 @@ def simulate(scan: Scan, acquisition: Acquisition, words: Words) -> Scan:
     """Fully sampled k-space of a magnitude scan: centre crop, phase, coils and noise, seeded by `words`; cut
     to the matrix where masks are drawn on that.
     """
+    full = scan
     if scan.kspace is None:
-        scan = _simulated(cropped(scan, acquisition), acquisition, words, None)
-    if acquisition.masks_on_matrix and acquisition.matrix is not None:
-        return _cut(scan, acquisition.matrix)
-    return scan
+        full = _simulated(cropped(scan, acquisition), acquisition, words, None)
+    if not acquisition.masks_on_matrix or acquisition.matrix is None:
+        return full
+    return _cut(full, acquisition.matrix)
 
 
 def cropped(scan: Scan, acquisition: Acquisition) -> Scan:
     """A magnitude scan cropped to the field of view asked for."""
     return scan if acquisition.fov_mm is None else crop_fov(scan, acquisition.fov_mm)
+
+
+def _cut(scan: Scan, matrix: tuple[int, int]) -> Scan:
+    """A scan with k-space, cut to the central `matrix`, as `measure` would cut it; labels keep their grid."""
+    whole = measure(scan, torch.ones(1, 1, 1, 1, dtype=torch.bool), matrix)
+    assert whole.spacing_mm is not None
+    z, y, x = whole.spacing_mm[0].tolist()
+    maps = None if whole.coil_maps is None else whole.coil_maps[0]
+    mask = None if scan.mask is None else whole.mask[0]
+    return replace(scan, kspace=whole.kspace[0], mask=mask, coil_maps=maps, spacing_mm=(z, y, x))
 
 
 def _simulated(
@@ -86,25 +100,18 @@ def _simulated(
     )
 
 
-def _cut(scan: Scan, matrix: tuple[int, int]) -> Scan:
-    """A scan with k-space, cut to the central `matrix`, as `measure` would cut it; labels keep their grid."""
-    everything = torch.ones(1, 1, 1, 1, dtype=torch.bool)
-    whole = measure(scan, everything, matrix)
-    assert whole.spacing_mm is not None
-    z, y, x = whole.spacing_mm[0].tolist()
-    maps = None if whole.coil_maps is None else whole.coil_maps[0]
-    mask = None if scan.mask is None else whole.mask[0]
-    return replace(scan, kspace=whole.kspace[0], mask=mask, coil_maps=maps, spacing_mm=(z, y, x))
-
-
-def draw_scan_mask(scan: Scan, name: str, acceleration: float, words: Words) -> Tensor:
-    """A mask (z, t, ky, 1) of lines, or (z, t, ky, kx) of points; every slice gets its own."""
+def draw_scan_mask(
+    scan: Scan, name: str, acceleration: float, words: Words, one_mask: bool = False
+) -> Tensor:
+    """A mask (z, t, ky, 1) of lines, or (z, t, ky, kx) of points; every slice gets its own, or all the same
+    one.
+    """
     n_slices, n_frames, *shape = scan.shape
     slices = [
         draw_plane_mask(name, (shape[0], shape[1]), n_frames, acceleration, generator("mask", *words, z))
-        for z in range(n_slices)
+        for z in range(1 if one_mask else n_slices)
     ]
-    return torch.stack(slices)
+    return torch.stack(slices).expand(n_slices, -1, -1, -1)
 
 
 def draw_scan_trajectories(scan: Scan, name: str, acceleration: float, words: Words) -> list[Trajectory]:
@@ -128,7 +135,7 @@ def acquire(
         if name not in MASKS and name not in PLANE_MASKS:
             names = ", ".join([*MASKS, *PLANE_MASKS, *TRAJECTORIES])
             raise ValueError(f"measuring {scan.case}: got sampling {name!r}; wanted one of {names}")
-        mask = draw_scan_mask(full, name, acceleration, mask_words)
+        mask = draw_scan_mask(full, name, acceleration, mask_words, acquisition.one_mask)
         measurement = measure(full, mask, acquisition.matrix)
     elif scan.kspace is not None:
         raise ValueError(f"measuring {scan.case} by {name}: got k-space on a grid; wanted a magnitude image")
@@ -166,5 +173,6 @@ def measured(scan: Scan, matrix: tuple[int, int] | None) -> Measurement:
         None if scan.trajectory is None else scan.trajectory.unsqueeze(0),
         image_shape=(scan.shape[2], scan.shape[3]),
         spacing_mm=torch.tensor([scan.spacing_mm]),
+        views=None if scan.views is None else torch.tensor([[VIEWS.index(view) for view in scan.views]]),
     )
     return measurement if matrix is None else resize_kspace(measurement, matrix)

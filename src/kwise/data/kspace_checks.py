@@ -54,10 +54,52 @@ def open_file(path: Path) -> Any:
     if not path.is_file():
         raise bad_file(path, "no such file", f"a file of format {FORMAT}")
     try:
-        return h5py.File(path, "r")
+        file = h5py.File(path, "r")
     except OSError as error:
         got = f"no HDF5, or a truncated one ({one_line(error)})"
         raise bad_file(path, got, f"a whole file of format {FORMAT}") from error
+    try:
+        check_self_contained(path, file)
+    except (OSError, KeyError, RuntimeError, TypeError) as error:
+        file.close()
+        got = f"a damaged HDF5 file ({one_line(error)})"
+        raise bad_file(path, got, f"a whole file of format {FORMAT}") from error
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def check_self_contained(path: Path, group: Any, depth: int = 3) -> None:
+    """Refuses an HDF5 file any part of which lies in another file: nobody reads what was not given."""
+    import h5py
+
+    for name in group:
+        link = group.get(name, getlink=True)
+        outside = not isinstance(link, (h5py.HardLink, h5py.SoftLink))
+        if isinstance(link, h5py.SoftLink):  # what it names is looked at where it stands, if it stands here
+            outside = not _stands_here(group, link.path)
+        elif not outside:
+            inner = group[name]
+            if isinstance(inner, h5py.Dataset):
+                outside = bool(inner.is_virtual or inner.external)
+            elif isinstance(inner, h5py.Group) and depth > 1:
+                check_self_contained(path, inner, depth - 1)
+        if outside:
+            got = f"{name!r}, which lies in another file"
+            raise ValueError(f"reading {path}: got {got}; wanted a file that holds all its data")
+
+
+def _stands_here(group: Any, target: str) -> bool:
+    """Whether a soft link leads to plain data of this file, by hard links alone."""
+    import h5py
+
+    here: Any = group.file if target.startswith("/") else group
+    for part in target.strip("/").split("/"):
+        if not isinstance(here, h5py.Group) or not isinstance(here.get(part, getlink=True), h5py.HardLink):
+            return False
+        here = here[part]
+    return isinstance(here, h5py.Dataset) and not (here.is_virtual or here.external)
 
 
 def check_header(path: Path, file: Any) -> None:

@@ -4,6 +4,7 @@ it.
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,9 @@ from kwise.data.kspace_checks import (
     read_numbers,
     read_spacing,
 )
-from kwise.types import Scan
+from kwise.data.raw_checks import check_room
+from kwise.data.raw_slices import Slices, picked, placed
+from kwise.types import VIEWS, Scan
 
 
 def write_scan(path: str | Path, scan: Scan, acceleration: float | None = None) -> None:
@@ -48,8 +51,9 @@ def write_scan(path: str | Path, scan: Scan, acceleration: float | None = None) 
         raise OSError(f"writing k-space file {path}: got {why}; wanted {wanted}") from error
 
 
-def read_scan(path: str | Path) -> Scan:
-    """The scan of a kwise k-space file; `notes["acceleration"]` is the nominal R where the file tells it.
+def read_scan(path: str | Path, slices: Slices = None) -> Scan:
+    """The scan of a kwise k-space file, or its `slices` alone; `notes["acceleration"]` is the nominal R where
+    the file tells it.
 
     ValueError in one line (file, got, wanted) for a missing, foreign, truncated or newer file, k-space that
     is real, empty or not finite, a mask that is not bool or has nothing acquired, and shapes that do not fit
@@ -59,11 +63,30 @@ def read_scan(path: str | Path) -> Scan:
     with open_file(path) as file:
         check_header(path, file)
         try:
-            arrays = {name: torch.from_numpy(file[name][()]) for name in AXES if name in file}
-        except (OSError, ValueError, TypeError) as error:
+            n_slices = file["kspace"].shape[1]
+            chosen = picked(path, slices, n_slices)
+            there = {name: file[name] for name in AXES if name in file}
+            arrays = {name: _some(path, name, data, chosen, slices is None) for name, data in there.items()}
+        except (OSError, TypeError, RuntimeError) as error:
             raise bad_file(path, f"damaged data ({one_line(error)})", "a whole file") from error
         attributes = dict(file.attrs)
-    return _decoded(path, arrays, attributes)
+    views = _views(path, attributes, n_slices)
+    scan = _decoded(path, arrays, attributes)
+    spacing, affine = placed(scan.spacing_mm, scan.affine, chosen)
+    chosen_views = None if views is None else tuple(views[z] for z in chosen)
+    return replace(scan, spacing_mm=spacing, affine=affine, views=chosen_views)
+
+
+def _some(path: Path, name: str, data: Any, chosen: range, everything: bool) -> Tensor:
+    """The slices chosen of one data set, and no more of it."""
+    check_room(path, *data.shape)
+    if everything:
+        return torch.from_numpy(data[()])
+    axis = AXES[name].split().index("z")
+    if data.shape[axis] <= chosen[-1]:
+        raise bad_file(path, f"{name} of shape {data.shape}", "as many slices as kspace has")
+    index = (slice(None),) * axis + (slice(chosen.start, chosen.stop, chosen.step),)
+    return torch.from_numpy(data[index])
 
 
 def describe(path: str | Path) -> dict[str, str]:
@@ -130,6 +153,7 @@ def _attributes(scan: Scan, acceleration: float | None) -> dict[str, Any]:
         "es": scan.es,
         "image_shape": None if scan.image_shape is None else np.array(scan.image_shape),
         "acceleration": None if nominal is None else float(nominal),
+        "views": None if scan.views is None else json.dumps(scan.views),
     }
     always = {
         "format": FORMAT,
@@ -164,6 +188,20 @@ def _decoded(path: Path, arrays: dict[str, Tensor], attributes: Mapping[str, Any
         notes=_all_notes(path, attributes) | told,
         image_shape=image_shape,
     )
+
+
+def _views(path: Path, attributes: Mapping[str, Any], n_slices: int) -> tuple[str, ...] | None:
+    """The name of every view, None where the file names none."""
+    if "views" not in attributes:
+        return None
+    try:
+        names = json.loads(as_text(attributes["views"]))
+    except ValueError as error:
+        raise bad_file(path, f"views that are no JSON ({one_line(error)})", "a JSON list of names") from error
+    if not isinstance(names, list) or len(names) != n_slices or not set(names) <= set(VIEWS):
+        wanted = f"{n_slices} names out of {', '.join(VIEWS)}"
+        raise bad_file(path, f"views {names}", wanted)
+    return tuple(names)
 
 
 def _all_notes(path: Path, attributes: Mapping[str, Any]) -> dict[str, str]:

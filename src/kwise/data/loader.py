@@ -6,7 +6,7 @@ lines.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -14,46 +14,41 @@ from torch import Tensor
 from kwise.coordinates import stack_measurements
 from kwise.data.acquisition import Acquisition, Words, acquire, measure, pick
 from kwise.data.frames import resample_frames
-from kwise.data.geometry import resample_labels
+from kwise.data.truth import stack_targets, targets_of
 from kwise.operator import zero_filled
 from kwise.seeding import generator
-from kwise.types import IGNORE, Batch, Measurement, Query, Scan, Targets
+from kwise.types import IGNORE, Batch, Measurement, Scan, Targets
 
 Read = Callable[[str], Scan]
 
 
-def targets_of(scan: Scan, shape: tuple[int, int], frames: Tensor | None = None) -> Targets:
-    """The truth of one scan (b = 1) on a grid of `shape`, at `frames` (f,) or all frames."""
-    labels = scan.labels
-    if labels is None:
-        labels = torch.full(scan.shape, IGNORE, dtype=torch.int64)
-    index = torch.arange(scan.shape[1]) if frames is None else frames
-    labels = resample_labels(labels[:, index], shape)
-    y, x = scan.shape[-2:]
-    spacing = (scan.spacing_mm[0], scan.spacing_mm[1] * y / shape[0], scan.spacing_mm[2] * x / shape[1])
+def with_reference(targets: Targets, scan: Scan, acquisition: Acquisition) -> Targets:
+    """The targets of one scan with what its whole k-space says, where the acquisition asks for it: the
+    complex image (1, z, f, y, x), coils combined, and that k-space itself.
 
-    def where(frame: int | None) -> Tensor:
-        found = [] if frame is None else (index == frame).nonzero().flatten().tolist()
-        return torch.tensor([found[0] if found else -1])
-
-    query = Query(frames=None if frames is None else index.unsqueeze(0))
-    return Targets(labels.unsqueeze(0), None, query, torch.tensor([spacing]), where(scan.ed), where(scan.es))
-
-
-def with_reference(targets: Targets, scan: Scan, *, magnitude: bool = False) -> Targets:
-    """The targets of one scan with the complex image (1, z, f, y, x) of its whole k-space, coils combined; or
-    its `magnitude`, where a model cannot know the phase of the combination.
-
-    Noise of the scan is in it, as in any measured reference. ValueError where the scan was itself
-    undersampled.
+    Noise of the scan is in it, as in any measured reference; a view of which nothing was acquired is zero.
+    ValueError where the scan was itself undersampled.
     """
-    if scan.kspace is None or scan.mask is not None:
+    if not (acquisition.reference or acquisition.reference_kspace):
+        return targets
+    undersampled = scan.mask is not None and not bool(whole_views(scan.mask).all())
+    if scan.kspace is None or undersampled:
         raise ValueError(f"making the reference of {scan.case}: got an undersampled scan; wanted all k-space")
     shape = (targets.labels.shape[-2], targets.labels.shape[-1])
     whole = measure(scan, torch.ones(1, 1, 1, 1, dtype=torch.bool), shape)
-    image = zero_filled(whole).abs() if magnitude else zero_filled(whole)
+    if acquisition.reference_kspace:
+        targets = replace(targets, kspace=whole.kspace)
+    if not acquisition.reference:
+        return targets
+    # Of virtual coils a model cannot know the phase of the combination.
+    image = zero_filled(whole) if acquisition.virtual_coils is None else zero_filled(whole).abs()
     frames = targets.query.frames
     return replace(targets, image=image if frames is None else image[:, :, frames[0]])
+
+
+def whole_views(mask: Tensor) -> Tensor:
+    """(z,) bool of a mask (z, t, ky, kx): views acquired wholly or not at all."""
+    return mask.flatten(1).all(dim=1) | ~mask.flatten(1).any(dim=1)
 
 
 def labelled_frames(scan: Scan) -> Tensor:
@@ -76,28 +71,13 @@ def draw_points(labels: Tensor, n: int, draw: torch.Generator) -> Tensor:
     return torch.randint(labels.numel(), (n,), generator=draw)
 
 
-def stack_targets(items: Sequence[Targets]) -> Targets:
-    """Join targets of equal grid along b."""
-
-    def joined(parts: list) -> Tensor | None:
-        return None if any(p is None for p in parts) else torch.cat(parts)
-
-    query = Query(joined([t.query.frames for t in items]), None, joined([t.query.points for t in items]))
-    labels, image = torch.cat([t.labels for t in items]), joined([t.image for t in items])
-    return Targets(
-        labels, image, query, *(joined([getattr(t, n) for t in items]) for n in ("spacing_mm", "ed", "es"))
-    )
-
-
 @dataclass(frozen=True)
 class TrainingBatches:
     """`batches(step)` -> Batch: random cases, masks, accelerations, phases and noise of one training step.
 
     `read(case) -> Scan`; `frames` queried frames per case (None: all); `points` queried points per case
     (None: dense); `augment(scan, generator) -> Scan` is applied before simulation. `frame_counts`: cines are
-    brought to one of these lengths, drawn per step, so that cases of any length share a batch. `uses`: so
-    many steps in a row share one measurement and ask it for other frames, which saves its simulation and
-    whatever a model computes of it once.
+    brought to one of these lengths, drawn per step, so that cases of any length share a batch.
     """
 
     cases: Sequence[str]
@@ -109,37 +89,8 @@ class TrainingBatches:
     seed: int = 0
     augment: Callable[[Scan, torch.Generator], Scan] | None = None
     frame_counts: tuple[int, ...] | None = None
-    uses: int = 1
-    _last: dict[int, Batch] = field(default_factory=dict, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        if self.uses > 1 and (self.frames is None or self.points is not None):
-            raise ValueError(
-                f"drawing training batches: got uses={self.uses} without frames or with points; "
-                "wanted frames to share among the uses"
-            )
 
     def __call__(self, step: int) -> Batch:
-        if self.uses == 1:
-            return self._batch(step)
-        drawn, use = divmod(step, self.uses)
-        if drawn not in self._last:
-            self._last.clear()
-            self._last[drawn] = self._batch(drawn)
-        return self._share(self._last[drawn], use)
-
-    def _share(self, batch: Batch, use: int) -> Batch:
-        """The frames of one of the `uses` of a batch that was drawn with all of them."""
-        frames, targets = batch.targets.query.frames, batch.targets
-        assert frames is not None and self.frames is not None
-        some = slice(use * self.frames, (use + 1) * self.frames)
-        image = None if targets.image is None else targets.image[:, :, some]
-        query = replace(targets.query, frames=frames[:, some])
-        # ED and ES index frames that may belong to another use.
-        share = Targets(targets.labels[:, :, some], image, query, targets.spacing_mm)
-        return replace(batch, targets=share)
-
-    def _batch(self, step: int) -> Batch:
         draw = generator("batch", self.seed, step)
         names = [pick(self.cases, draw) for _ in range(self.batch_size)]
         n_frames = None if self.frame_counts is None else pick(self.frame_counts, draw)
@@ -160,11 +111,9 @@ class TrainingBatches:
         acceleration = pick(self.acquisition.accelerations, draw)
         mask = pick(self.acquisition.masks, draw)
         scan, measurement = acquire(scan, self.acquisition, mask, acceleration, words, words)
-        frames = None if self.frames is None else draw_frames(scan, self.frames * self.uses, draw)
+        frames = None if self.frames is None else draw_frames(scan, self.frames, draw)
         assert measurement.image_shape is not None
-        targets = targets_of(scan, measurement.image_shape, frames)
-        if self.acquisition.reference:
-            targets = with_reference(targets, scan, magnitude=self.acquisition.virtual_coils is not None)
+        targets = with_reference(targets_of(scan, measurement.image_shape, frames), scan, self.acquisition)
         if self.points is not None:
             points = draw_points(targets.labels[0, 0], self.points, draw).unsqueeze(0)
             targets = replace(targets, query=replace(targets.query, points=points))
@@ -189,12 +138,9 @@ def evaluation_batches(
             at_rate = (*words, float(acceleration))
             scan, measurement = acquire(read(case), acquisition, name, acceleration, words, at_rate)
             measurements.append(measurement)
-            shape = measurements[-1].image_shape
+            shape = measurement.image_shape
             assert shape is not None
-            truth = targets_of(scan, shape)
-            if acquisition.reference:
-                truth = with_reference(truth, scan, magnitude=acquisition.virtual_coils is not None)
-            targets.append(truth)
+            targets.append(with_reference(targets_of(scan, shape), scan, acquisition))
         yield Batch(
             tuple(group),
             stack_measurements(measurements),

@@ -45,6 +45,7 @@ def read_nifti(file: Path, n_axes: int) -> Volume:
         raise ValueError(f"reading {file}: got no such file; wanted a NIfTI image")
     try:
         image: Any = nibabel.load(file)  # type: ignore[attr-defined]
+        _check_size(file, image)
         array = np.asanyarray(image.dataobj)
     except (ImageFileError, OSError, EOFError, ValueError, zlib.error) as error:
         why = " ".join(str(error).split())[:120]
@@ -58,6 +59,15 @@ def read_nifti(file: Path, n_axes: int) -> Volume:
         raise ValueError(f"reading {file}: got voxels of {x} x {y} x {z} mm; wanted positive sizes")
     affine = _with_spacing(torch.tensor(np.asarray(image.affine), dtype=torch.float64), (x, y, z))
     return Volume(array, affine, (z, y, x), _frame_ms(image.header))
+
+
+def _check_size(file: Path, image: Any) -> None:
+    """ValueError for a header of more voxels than a file of this size can hold, packed or not."""
+    count = 1
+    for n in image.shape:
+        count *= int(n)
+    if count > 1100 * file.stat().st_size + 4096:  # zlib packs by 1032 at most
+        raise ValueError(f"{count:.3g} voxels {image.shape} in {file.stat().st_size} bytes")
 
 
 def _with_spacing(affine: Tensor, spacing: tuple[float, float, float]) -> Tensor:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import escape
 
 import numpy as np
 from torch import Tensor
@@ -47,27 +48,34 @@ def _write(path: Path, series: Mapping[str, Tensor], scan: Scan) -> None:
         for index, (name, array) in enumerate(series.items()):
             values = array.numpy()
             values = values.astype("<f4" if values.dtype.kind == "f" else "<u2")
-            attributes = _attributes(name)
+            attributes = meta_text(_attributes(name))
             z, t, y, x = values.shape
             group = file.create_group(f"dataset/image_{index}")
-            group["header"] = _heads(scan, values.dtype.name, index, len(attributes))
+            group["header"] = image_heads(scan, values.dtype.name, index, len(attributes))
             texts = np.array([attributes] * (z * t), dtype=object)
             group.create_dataset("attributes", data=texts, dtype=h5py.string_dtype("utf-8"))
             group["data"] = values.reshape(z * t, 1, 1, y, x)
 
 
-def _attributes(name: str) -> str:
-    """The meta container of an image: what it is, and that it is derived."""
-    values = {
+def _attributes(name: str) -> dict[str, str]:
+    """What an image is, and that it is derived."""
+    return {
         "DataRole": "Segmentation" if name == "segmentation" else "Image",
         "ImageComment": f"kwise {name}",
     }
-    metas = "".join(f"<meta><name>{key}</name><value>{value}</value></meta>" for key, value in values.items())
+
+
+def meta_text(attributes: Mapping[str, str | list[str]]) -> str:
+    """The meta container of an image: names, each with a value or several."""
+    metas = ""
+    for name, told in attributes.items():
+        values = "".join(f"<value>{escape(v)}</value>" for v in ([told] if isinstance(told, str) else told))
+        metas += f"<meta><name>{escape(name)}</name>{values}</meta>"
     return f'<?xml version="1.0"?><ismrmrdMeta>{metas}</ismrmrdMeta>'
 
 
-def _heads(scan: Scan, kind: str, series: int, n_text: int) -> np.ndarray:
-    """Headers (z * t,), slices slowest."""
+def image_heads(scan: Scan, kind: str, series: int, n_text: int) -> np.ndarray:
+    """Headers (z * t,) of the images of a scan, slices slowest; `n_text` bytes of attributes follow each."""
     place, (n_slices, n_frames, y, x) = place_of(scan), scan.shape
     heads = np.zeros((n_slices, n_frames), dtype=_HEAD)
     heads["version"], heads["data_type"], heads["channels"] = 1, _TYPES[kind], 1

@@ -23,10 +23,12 @@ def write_segmentation(path: Path, labels: Tensor, scan: Scan) -> None:
     _save(image, path)
 
 
-def write_image(path: Path, magnitude: Tensor, scan: Scan) -> None:
-    """Write a magnitude (z, t, y, x) as NIfTI (x, y, z, t) float32, placed like the segmentation."""
-    image = _nifti(magnitude.to(torch.float32), scan)
-    image.header["descrip"] = b"kwise: magnitude image, arbitrary units"
+def write_image(
+    path: Path, values: Tensor, scan: Scan, about: str = "magnitude image, arbitrary units"
+) -> None:
+    """Write real values (z, t, y, x) as NIfTI (x, y, z, t) float32, placed like the segmentation."""
+    image = _nifti(values.to(torch.float32), scan)
+    image.header["descrip"] = f"kwise: {about}".encode()
     _save(image, path)
 
 

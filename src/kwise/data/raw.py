@@ -12,6 +12,7 @@ from torch import Tensor
 from kwise.data.acdc import read_patient
 from kwise.data.kspace_checks import FORMAT, as_text
 from kwise.data.kspace_file import read_scan
+from kwise.data.mnms import is_mnms, read_folder
 from kwise.data.nifti import read_nifti
 from kwise.data.raw_bart import is_bart, read_bart
 from kwise.data.raw_checks import case_name, open_hdf5, refused
@@ -25,6 +26,7 @@ from kwise.data.raw_dicom import is_dicom, read_dicom
 from kwise.data.raw_fastmri import is_fastmri, read_fastmri
 from kwise.data.raw_mrd import mrd_group, read_mrd
 from kwise.data.raw_numpy import read_numpy
+from kwise.data.raw_slices import Slices, cut_slices
 from kwise.fourier import fft2c
 from kwise.types import Scan
 
@@ -36,13 +38,25 @@ class Format:
     """A format kwise reads: its name for people, and its reader."""
 
     about: str
-    read: Callable[[Path], Scan]
+    read: Callable[[Path, Slices], Scan]
 
 
-def read_nifti_cine(path: Path) -> Scan:
+def read_nifti_cine(path: Path, slices: Slices = None) -> Scan:
     """A 3-D NIfTI image as one frame, a 4-D one as a cine (x, y, z, t): a magnitude, k-space is simulated."""
     scan = replace(read_patient(path), case=case_name(path)) if _axes_of(path) == 4 else _volume(path)
-    return replace(scan, notes={"format": "NIfTI"} | scan.notes)
+    return cut_slices(path, replace(scan, notes={"format": "NIfTI"} | scan.notes), slices)
+
+
+def _read_dicom(path: Path, slices: Slices = None) -> Scan:
+    return cut_slices(path, read_dicom(path), slices)
+
+
+def _read_mnms(path: Path, slices: Slices = None) -> Scan:
+    return cut_slices(path, read_folder(path), slices)
+
+
+def _read_acdc(path: Path, slices: Slices = None) -> Scan:
+    return cut_slices(path, read_patient(path), slices)
 
 
 FORMATS: dict[str, Format] = {
@@ -53,21 +67,25 @@ FORMATS: dict[str, Format] = {
     "bart": Format("BART .cfl with its .hdr", read_bart),
     "numpy": Format("numpy .npy or .npz", read_numpy),
     "nifti": Format("NIfTI magnitude images", read_nifti_cine),
-    "dicom": Format("DICOM magnitude images, a file or a folder", read_dicom),
-    "acdc": Format("a patient's folder in the ACDC layout", read_patient),
+    "dicom": Format("DICOM magnitude images, a file or a folder", _read_dicom),
+    "mnms": Format("a patient's folder of M&Ms", _read_mnms),
+    "acdc": Format("a patient's folder in the ACDC layout", _read_acdc),
 }
 
 
-def open_any(path: str | Path, axes: str | None = None, mask: str | Path | None = None) -> Scan:
+def open_any(
+    path: str | Path, axes: str | None = None, mask: str | Path | None = None, slices: Slices = None
+) -> Scan:
     """The scan of any readable file or folder; magnitude images come as `image`, raw data as `kspace`.
 
-    `axes` names the axes of a numpy array ("t c ky kx"); `mask` is a CMRxRecon mask file to undersample with.
+    `axes` names the axes of a numpy array ("t c ky kx"); `mask` is a CMRxRecon mask file to undersample with;
+    `slices` (3, or slice(2, 5)) reads these alone, and of raw data no more of the file than they need.
     ValueError in one line: what was found, what was looked for, what is missing.
     """
     path = Path(path)
     name = format_of(path)
     try:
-        return _reader(path, name, axes, None if mask is None else Path(mask))(path)
+        return _reader(path, name, axes, None if mask is None else Path(mask))(path, slices)
     except MemoryError as error:
         raise refused(path, "more than fits into memory", "a smaller file, or a larger machine") from error
     except ValueError as error:
@@ -76,7 +94,7 @@ def open_any(path: str | Path, axes: str | None = None, mask: str | Path | None 
         raise ValueError(f"reading {path}: {error}") from error  # checks of the nouns do not know the file
 
 
-def _reader(path: Path, name: str, axes: str | None, mask: Path | None) -> Callable[[Path], Scan]:
+def _reader(path: Path, name: str, axes: str | None, mask: Path | None) -> Callable[[Path, Slices], Scan]:
     if axes is not None and name != "numpy":
         raise refused(path, f"axes {axes!r} for {FORMATS[name].about}", "axes for numpy arrays alone")
     if mask is not None and name != "cmrxrecon":
@@ -129,10 +147,12 @@ def with_kspace(scan: Scan) -> Scan:
 def _folder_format(path: Path) -> str:
     if any(path.glob("*_4d.nii*")) or (path / "Info.cfg").is_file():
         return "acdc"
+    if is_mnms(path):
+        return "mnms"
     if is_dicom(path):
         return "dicom"
     there = sorted(file.name for file in path.iterdir())[:5]
-    raise refused(path, f"a folder of {there}", "DICOM images, or a patient in the ACDC layout")
+    raise refused(path, f"a folder of {there}", "DICOM images, or a patient of ACDC or M&Ms")
 
 
 def _hdf5_format(path: Path, head: bytes) -> str:

@@ -13,6 +13,7 @@ from kwise.data.raw_checks import (
     dead_coils,
     refused,
 )
+from kwise.data.raw_slices import Slices, picked
 from kwise.types import Scan
 
 # bart/src/misc/mri.h; of these axes a 2-D cine fills READ, PHS1, COIL, TIME, TIME2, SLICE and AVG.
@@ -32,7 +33,7 @@ def is_bart(path: Path) -> bool:
         return file.read(12) == b"# Dimensions"
 
 
-def read_bart(path: Path) -> Scan:
+def read_bart(path: Path, slices: Slices = None) -> Scan:
     """The scan of a pair, given either file; averages are averaged, both time axes are frames.
 
     A big-endian file is turned, and `notes` say so. ValueError in one line for another size than the header
@@ -45,6 +46,8 @@ def read_bart(path: Path) -> Scan:
             raise refused(header, f"{n} elements along {axis}", "1: a 2-D scan without maps or echoes")
     values, notes = _values(data, shape)
     kept = values.reshape([shape[AXES.index(axis)] for axis in _USED])  # the axes left out have length 1
+    chosen = picked(data, slices, kept.shape[1])
+    kept = kept[:, chosen.start : chosen.stop : chosen.step]
     array = torch.from_numpy(np.array(kept, dtype=np.complex64)).flatten(2, 3)  # (average, z, t, c, ky, kx)
     if len(array) > 1:
         times = (array != 0).any(dim=3, keepdim=True).sum(dim=0).clamp(min=1)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kwise.data.kspace_checks import one_line
+from kwise.data.kspace_checks import check_self_contained, one_line
 from kwise.fourier import fft2c, ifft2c
 from kwise.operator import crop_centre
 
@@ -29,6 +29,7 @@ def open_hdf5(path: Path, what: str) -> Iterator[Any]:
 
     try:
         with h5py.File(path, "r") as file:
+            check_self_contained(path, file)
             yield file
     except (OSError, KeyError, RuntimeError, TypeError) as error:
         got = f"a damaged or truncated HDF5 file ({one_line(error)})"
@@ -39,7 +40,7 @@ def check_room(path: Path, *shape: int) -> None:
     """Refuses complex64 k-space of a shape that a file of this size cannot mean: a damaged header."""
     size = 8
     for n in shape:
-        size *= n
+        size *= int(n)
     if size > max(_ROOM, _SWELL * path.stat().st_size):
         wanted = "a matrix that fits its size"
         raise refused(path, f"a header of {size / 1e9:.1f} GB of k-space {shape}", wanted)

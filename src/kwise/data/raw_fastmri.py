@@ -22,6 +22,7 @@ from kwise.data.raw_checks import (
     refused,
 )
 from kwise.data.raw_mrd_header import Header, parse_header
+from kwise.data.raw_slices import Slices, picked, placed
 from kwise.types import Scan
 
 
@@ -31,7 +32,7 @@ def is_fastmri(file: Any) -> bool:
     return hasattr(stored, "shape") and (len(stored.shape) in (3, 4) or "ismrmrd_header" in file)
 
 
-def read_fastmri(path: Path) -> Scan:
+def read_fastmri(path: Path, slices: Slices = None) -> Scan:
     """The scan (c, z, 1, ky, kx) of a fastMRI file, readout oversampling removed where the header tells it.
 
     ValueError in one line for a damaged file, other axes, or a mask that does not fit.
@@ -46,10 +47,11 @@ def read_fastmri(path: Path) -> Scan:
         n_coils = stored.shape[1] if stored.ndim == 4 else 1
         n_pixels = header.readout_pixels(n_encoded)
         check_room(path, *stored.shape)
-        kspace = torch.empty(n_coils, len(stored), 1, n_lines, n_pixels, dtype=torch.complex64)
-        lines = torch.zeros(len(stored), n_lines, dtype=torch.bool)
-        for z in range(len(stored)):  # a slice in memory at a time
-            one = torch.from_numpy(stored[z].reshape(n_coils, n_encoded, n_lines)).to(torch.complex64)
+        chosen = picked(path, slices, len(stored))
+        kspace = torch.empty(n_coils, len(chosen), 1, n_lines, n_pixels, dtype=torch.complex64)
+        lines = torch.zeros(len(chosen), n_lines, dtype=torch.bool)
+        for z, number in enumerate(chosen):  # a slice in memory at a time
+            one = torch.from_numpy(stored[number].reshape(n_coils, n_encoded, n_lines)).to(torch.complex64)
             lines[z] = (one != 0).flatten(0, 1).any(dim=0)
             kspace[:, z, 0] = cut_readout(one.transpose(-1, -2), n_pixels)
         mask = _mask(path, file, lines)[:, None, :, None].expand(*kspace.shape[1:])
@@ -58,7 +60,7 @@ def read_fastmri(path: Path) -> Scan:
         case=case_name(path),
         kspace=kspace,
         mask=check_acquired(path, mask),
-        spacing_mm=_spacing(header, n_encoded, n_lines),
+        spacing_mm=_spacing(header, n_encoded, n_lines, chosen),
         notes=notes | dead_coils(kspace),
     )
 
@@ -92,8 +94,8 @@ def _notes(file: Any, header: Header, n_encoded: int, n_pixels: int) -> dict[str
     return notes
 
 
-def _spacing(header: Header, n_encoded: int, n_lines: int) -> tuple[float, float, float]:
+def _spacing(header: Header, n_encoded: int, n_lines: int, chosen: range) -> tuple[float, float, float]:
     if header.fov_mm is None:
         return 1.0, 1.0, 1.0
     x, y, z = header.fov_mm
-    return z, y / n_lines, x / n_encoded
+    return placed((z, y / n_lines, x / n_encoded), None, chosen)[0]

@@ -4,9 +4,11 @@ A damaged length takes other readers of this format down with the whole process;
 MathWorks, "MAT-File Format", chapter 1.
 """
 
+import mmap
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +23,33 @@ _COMPLEX = 0x0800
 _LARGEST, _SWELL = 2**26, 1100  # bytes anything may unpack to, and how far zlib can swell at all
 
 
+@dataclass(frozen=True)
+class Variable:
+    """An array of a .mat file, not read yet: its `shape` in MATLAB's order, and numpy's `kind` of number.
+
+    `some(axis, chosen)` gives the elements `chosen` along an axis (None: all), complex ones as complex64.
+    """
+
+    shape: tuple[int, ...]
+    kind: str
+    some: Callable[[int | None, range], np.ndarray]
+
+    def whole(self) -> np.ndarray:
+        """All of it."""
+        return self.some(None, range(0))
+
+
 class _DamageError(Exception):
     """What is wrong inside, before the file's name is put to it."""
 
 
-def read_mat5(path: Path) -> dict[str, np.ndarray]:
-    """Numeric variables by name, in MATLAB's order of axes; ValueError in one line for a damaged file."""
-    content = path.read_bytes()
+def read_mat5(path: Path) -> dict[str, Variable]:
+    """Numeric variables by name; ValueError in one line for a damaged file.
+
+    The file is mapped: what was not compressed is read where it is asked for.
+    """
+    with path.open("rb") as file:
+        content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     order = {b"IM": "<", b"MI": ">"}.get(content[126:128])
     if order is None:
         raise refused(path, f"a .mat header that ends in {content[126:128]!r}", "IM or MI, as MATLAB v5 has")
@@ -66,7 +88,7 @@ def _element(data: memoryview, order: str) -> tuple[int, memoryview, memoryview]
     return kind, data[8 : 8 + size], data[8 + padded :]
 
 
-def _matrix(body: memoryview, order: str) -> tuple[str, np.ndarray | None]:
+def _matrix(body: memoryview, order: str) -> tuple[str, Variable | None]:
     """Name and values of a matrix; None for one that is not numeric."""
     _, flags, body = _element(body, order)
     _, sizes, body = _element(body, order)
@@ -79,12 +101,22 @@ def _matrix(body: memoryview, order: str) -> tuple[str, np.ndarray | None]:
     if word & 0xFF not in _NUMERIC:
         return title, None
     real, body = _values(body, shape, order)
-    if not word & _COMPLEX:
-        return title, real
-    imaginary, _ = _values(body, shape, order)
-    merged = np.empty(real.shape, np.complex64, order="F")
-    merged.real, merged.imag = real, imaginary
-    return title, merged
+    imaginary = _values(body, shape, order)[0] if word & _COMPLEX else None
+    return title, _variable(real, imaginary)
+
+
+def _variable(real: np.ndarray, imaginary: np.ndarray | None) -> Variable:
+    def some(axis: int | None, chosen: range) -> np.ndarray:
+        index = (
+            () if axis is None else (slice(None),) * axis + (slice(chosen.start, chosen.stop, chosen.step),)
+        )
+        if imaginary is None:
+            return real[index]
+        merged = np.empty(real[index].shape, np.complex64, order="F")
+        merged.real, merged.imag = real[index], imaginary[index]
+        return merged
+
+    return Variable(real.shape, real.dtype.kind if imaginary is None else "c", some)
 
 
 def _values(body: memoryview, shape: tuple[int, ...], order: str) -> tuple[np.ndarray, memoryview]:

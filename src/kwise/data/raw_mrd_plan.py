@@ -1,7 +1,7 @@
 """Where every readout of an MRD file belongs: slice, frame, line; which ones are no image data; geometry."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +11,13 @@ from torch import Tensor
 from kwise.data.nifti import FRAME_MS
 from kwise.data.raw_checks import NO_SPACING, refused
 from kwise.data.raw_mrd_header import Header, Limit
+from kwise.data.raw_slices import Slices, picked, placed
 
 NOISE, REVERSE = 19, 22  # bits of the flags, from 1, as ismrmrd.h counts them
 CALIBRATION, CALIBRATION_AND_IMAGE = 20, 21
 # Readouts that are no image data: navigators, phase correction, feedback, dummies, coil correction.
 OTHER = (23, 24, 26, 27, 28, 29, 30, 31)
+_FAR = 4  # times as many lines as the header tells of: damage, not a grid that is larger than told
 _NEEDED = ("flags", "number_of_samples", "active_channels", "center_sample", "idx")
 
 
@@ -45,6 +47,25 @@ class Plan:
     def n_rows(self) -> int:
         """Readouts in the file."""
         return len(self.heads)
+
+    def only(self, path: Path, slices: Slices) -> "Plan":
+        """The plan of some slices: the readouts of the others are not used."""
+        if slices is None:
+            return self
+        chosen = picked(path, slices, self.shape[0])
+        number = np.full(self.shape[0], -1)
+        number[list(chosen)] = np.arange(len(chosen))
+        spacing, affine = placed(self.spacing_mm, self.affine, chosen)
+        if "spacing" in self.notes:
+            spacing = self.spacing_mm
+        return replace(
+            self,
+            use=self.use & (number[self.z] >= 0),
+            z=number[self.z].clip(min=0),
+            shape=(len(chosen), *self.shape[1:]),
+            spacing_mm=spacing,
+            affine=affine,
+        )
 
     def center_of(self, row: int) -> int:
         """The sample of a readout at DC; the middle where the file says 0."""
@@ -187,6 +208,8 @@ def _line_index(
     if not 0 <= limit.center <= max(n, limit.maximum):
         raise refused(path, f"encodingLimits.kspace_encoding_step_1.center = {limit.center}", "a line")
     total = _fitting(n, used - limit.center, used - limit.center + 1)
+    if header.matrix and total > _FAR * max(n, 16):
+        raise refused(path, f"a readout of line {int(used.max())}", f"the {n} lines the header tells of")
     if n and total != n:
         notes["phase encoding"] = f"lines beyond the header's {n}: grid of {total}"
     return (steps.astype(int) - limit.center + total // 2).clip(0, total - 1), total

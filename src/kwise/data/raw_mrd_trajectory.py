@@ -26,6 +26,7 @@ from kwise.data.raw_mrd_plan import (
     _in_order,
     _numbered,
 )
+from kwise.data.raw_slices import Slices, cut_slices
 from kwise.types import Scan
 
 CARTESIAN = (None, "cartesian")  # what a header says of lines on a grid, or by silence
@@ -42,7 +43,7 @@ class Spokes:
     spoke: np.ndarray
 
 
-def read_along_trajectory(path: Path, header: Header, rows: Any) -> Scan:
+def read_along_trajectory(path: Path, header: Header, rows: Any, slices: Slices = None) -> Scan:
     """The scan of an MRD file whose header names another trajectory than Cartesian; ValueError in one line
     for readouts without positions, positions of no known unit, or a header without a matrix.
     """
@@ -70,7 +71,7 @@ def read_along_trajectory(path: Path, header: Header, rows: Any) -> Scan:
     mask &= ((where >= -0.5) & (where <= 0.5)).all(dim=-1)
     notes |= told | {"trajectory": f"{header.trajectory}, positions in {unit}"}
     spacing = _spacing(header, image_shape, positions, notes)
-    return Scan(
+    scan = Scan(
         case=case_name(path),
         kspace=kspace,
         mask=check_acquired(path, mask & (kspace != 0).any(dim=0)),
@@ -81,6 +82,7 @@ def read_along_trajectory(path: Path, header: Header, rows: Any) -> Scan:
         affine=_affine(heads[use][0], positions, spacing, image_shape),
         notes={"format": "MRD (ISMRMRD)"} | dict(header.notes) | notes | dead_coils(kspace),
     )
+    return cut_slices(path, scan, slices)  # spokes are few: all are read
 
 
 def _grid(path: Path, header: Header) -> tuple[tuple[int, int], tuple[int, int], tuple[float, float]]:

@@ -27,6 +27,7 @@ _HEAD: list[Any] = [
     ("idx", [*[(name, "<u2") for name in _COUNTERS], ("user", "<u2", (8,))]),
     ("user_int", "<i4", (8,)), ("user_float", "<f4", (8,)),
 ]  # fmt: skip
+ACQUISITION_HEADER = np.dtype(_HEAD)
 
 
 def write_mrd(path: str | Path, scan: Scan) -> dict[str, str]:

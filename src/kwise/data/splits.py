@@ -45,6 +45,20 @@ def split_of(case: str, salt: str, fractions: Mapping[str, float] = FRACTIONS) -
     return next(name for name in reversed(list(fractions)) if fractions[name] > 0)
 
 
+def ranked_splits(cases: Iterable[str], salt: str, counts: Mapping[str, int]) -> dict[str, str]:
+    """Case -> split with exactly `counts` cases in each split: the cases in the order of their salted hash.
+
+    ValueError where the counts do not add up to the cases.
+    """
+    ranked = sorted(
+        cases, key=lambda case: hashlib.blake2b(f"{salt}\x1f{case}".encode(), digest_size=8).digest()
+    )
+    if len(ranked) != sum(counts.values()):
+        raise ValueError(f"splitting {salt}: got {len(ranked)} cases; wanted {sum(counts.values())}")
+    names = [name for name, count in counts.items() for _ in range(count)]
+    return dict(zip(ranked, names))
+
+
 def pick_split(splits: Mapping[str, str], split: str | None, doing: str) -> list[str]:
     """The cases of one split, sorted; all of them for None. `splits` maps case -> split.
 

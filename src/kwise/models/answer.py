@@ -18,8 +18,9 @@ N_CONTEXT = 5  # numbers of `acquisition_context`
 EVERYTHING = Query()  # all frames, on the measured grid
 
 
-def robust_scale(measurement: Measurement) -> Tensor:
-    """(b, 1, 1, 1, 1, 1) root mean square of the image, estimated from the acquired samples alone.
+def robust_scale(measurement: Measurement, *, each_slice: bool = False) -> Tensor:
+    """(b, 1, 1, 1, 1, 1) root mean square of the image, estimated from the acquired samples alone; of every
+    slice on its own, (b, 1, z, 1, 1, 1), with `each_slice`.
 
     Every k-space position counts once, with its energy averaged over the frames that acquired it: unlike the
     plain rms of the samples the estimate hardly depends on the acceleration. 1 where all samples are zero.
@@ -27,12 +28,13 @@ def robust_scale(measurement: Measurement) -> Tensor:
     """
     measurement = gridded(measurement)
     magnitude = measurement.kspace.abs()
-    peak = magnitude.amax(dim=(1, 2, 3, 4, 5), keepdim=True)
+    peak = magnitude.amax(dim=(1, 3, 4, 5) if each_slice else (1, 2, 3, 4, 5), keepdim=True)
     peak = torch.where(peak > 0, peak, torch.ones_like(peak))
     # Relative to the peak: squares of raw scanner data may underflow.
     energy = (magnitude / peak).square().sum(dim=(1, 3))
     times = measurement.mask.sum(dim=2).clamp(min=1)
-    rms = (energy / times).mean(dim=(1, 2, 3)).sqrt().reshape(-1, 1, 1, 1, 1, 1)
+    mean = (energy / times).mean(dim=(2, 3) if each_slice else (1, 2, 3))
+    rms = mean.sqrt().reshape(len(mean), 1, -1, 1, 1, 1)
     return peak * torch.where(rms > 0, rms, torch.ones_like(rms))
 
 

@@ -2,17 +2,18 @@
 
 Every ky line is a periodic signal of time, sampled here and there. A Bayesian harmonic regression with
 learned prior spectra gives its best linear estimate at every frame: exact kriging instead of a kernel mean,
-so wide sharing does not blur what narrow sharing could have known. From that first guess a second regression
-(`SupportRegression`) learns where things are, what moves and which phase they have, and joins all ky lines in
-one linear system. The inverse FFT of these estimates, phase-referenced, and the amplitude of motion go to a
-U-Net with one head shared by all frames. Fourier prior: the inverse FFT. Learned: spectra and U-Net.
+so wide sharing does not blur what narrow sharing could have known. Several such banks, of calmer and of more
+mobile priors, are transformed, phase-referenced, and go with the amplitude of motion to a U-Net with one head
+shared by all frames. One bank gives way to the support regression, which finds out where things are, what
+moves and which phase they have, and joins all ky lines in one linear system. Fourier prior: the inverse FFT.
+Learned: spectra and U-Net.
 
-Two stages of training: "prior" fits both regressions by predicting acquired lines that were held out, no
-image and no label; "net" trains the U-Net on labels, the regressions fixed.
+Three stages of training: "net" trains banks and U-Net on labels, without the support regression, whose linear
+systems cost more than all the rest; "prior" fits its priors by predicting acquired lines that were held out,
+no image and no label; "refined" puts it in its place, and the U-Net goes on with what it sees.
 
 Where single points were acquired, and not whole lines, every cell of k-space is such a signal, with the prior
-of its distance from DC, and the first guess stands for the second regression, which joins whole lines.
-Trajectories are gridded first, frame by frame.
+of its distance from DC, and no bank gives way. Trajectories are gridded first, frame by frame.
 """
 
 import weakref
@@ -23,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kwise.coordinates import line_radius, whole_lines
-from kwise.fourier import fft1c, ifft1c, ifft2c
+from kwise.fourier import ifft1c, ifft2c
 from kwise.gridding import gridded
 from kwise.models.answer import (
     EVERYTHING,
@@ -39,7 +40,10 @@ from kwise.nn.harmonics import HarmonicRegression, harmonic_basis
 from kwise.types import Measurement, Prediction, Query, Targets
 
 TaskLoss = Callable[[Prediction, Targets], Tensor]
-_HOLD_OUT = 4  # one acquired line in so many is predicted from the others
+_GIVES_WAY = 1  # the bank that the support regression replaces: neither the most mobile nor the calmest
+
+
+
 
 class HarmonicUNet(nn.Module):
     """Harmonic view sharing -> images -> U-Net on `block` x `block` pixels, for the queried frames alone.
@@ -48,8 +52,6 @@ class HarmonicUNet(nn.Module):
     are few, when the heart contracts has to come from what is known of hearts. `n_passes` of the support
     regression; 0 leaves it out, and every ky line alone.
     """
-
-    stages = ("prior", "net")
 
     def __init__(
         self,
@@ -66,16 +68,27 @@ class HarmonicUNet(nn.Module):
         self.block, self.context = block, context
         self.regression = HarmonicRegression(n_banks, n_harmonics)
         self.support = SupportRegression(n_harmonics, n_passes) if n_passes else None
-        inputs = 2 * (n_banks + (n_passes > 0)) + 5 + (N_CONTEXT if context else 0)
+        self.stages = ("net", "prior", "refined") if n_passes else ("net",)
+        inputs = 2 * n_banks + 5 + (N_CONTEXT if context else 0)
         self.net = UNet(inputs * block**2, n_classes * block**2, channels)
         self._last: tuple[weakref.ref[Measurement], int, Tensor] | None = None
 
     def forward(self, measurement: Measurement, query: Query = EVERYTHING) -> Prediction:
         """Class logits (b, k, z, f, y, x), or (b, k, z, q) at queried points."""
+        return self.answer(measurement, query, refine=self.support is not None)
+
+    def answer(self, measurement: Measurement, query: Query, *, refine: bool) -> Prediction:
+        """The same with or without the support regression."""
         folded, asked = gridded(measurement.fold_slices()), query.repeat_slices(measurement.n_slices)
         frames = query_frames(asked, folded.kspace.shape[0], measurement.n_frames, folded.kspace.device)
-        learned = self.support is None
-        coefficients = self.coefficients(folded) if learned else self.fixed_coefficients(measurement)
+        kspace = folded.kspace[:, :, 0] / robust_scale(folded).squeeze(2)  # (b, c, t, ky, kx)
+        coefficients = self.alone(kspace, folded.mask[:, 0], line_radius(folded))
+        if refine:
+            place = min(_GIVES_WAY, coefficients.shape[1] - 1)
+            joined = self.joined_once(measurement, kspace, folded, coefficients[:, place])
+            coefficients = torch.cat(
+                [coefficients[:, :place], joined.unsqueeze(1), coefficients[:, place + 1 :]], dim=1
+            )
         logits = self.segment(self.images(coefficients, folded, frames).flatten(0, 1))
         return Prediction(
             finish_answer(logits.unflatten(0, frames.shape).transpose(1, 2), measurement, query)
@@ -94,7 +107,7 @@ class HarmonicUNet(nn.Module):
         n = (coefficients.shape[2] - 1) // 2
         phases = harmonic_basis(frames / measurement.n_frames, max(n, 2)).to(coefficients.dtype)  # (b, f, m)
         banks = torch.einsum("bfm,bhmcyx->bfhcyx", phases[..., : 2 * n + 1], coefficients)
-        # The support regression, or the most mobile bank: first two harmonics relative to the queried frame.
+        # The most mobile bank: its first two harmonics, relative to the queried frame.
         moving = coefficients[:, 0]
         pairs = functional.pad(moving, (0, 0) * 3 + (0, max(0, 4 - 2 * n)))[:, 1:5].unflatten(1, (2, 2))
         now = phases[:, :, 1:5].unflatten(2, (2, 2))
@@ -102,7 +115,7 @@ class HarmonicUNet(nn.Module):
         ahead = torch.stack([now[..., 1], -now[..., 0]], dim=-1)
         quadrature = torch.einsum("bfnp,bnpcyx->bfncyx", ahead, pairs)
         motion = moving[:, 1:].abs().square().sum(dim=(1, 2)).sqrt()
-        mean = coefficients[:, -1 if self.support is None else 0, 0]  # (b, c, y, x)
+        mean = coefficients[:, -1, 0]  # (b, c, y, x)
         signed = torch.cat([banks, in_phase, quadrature], dim=2)
         level = mean.abs().square().sum(dim=1).mean(dim=(-2, -1)).sqrt()[:, None, None, None, None] + 1e-12
         real = referenced(signed, mean) / level
@@ -114,29 +127,27 @@ class HarmonicUNet(nn.Module):
         told = acquisition_context(measurement, frames)[..., None, None].expand(-1, -1, -1, *seen.shape[-2:])
         return torch.cat([seen, told], dim=2)
 
-    def coefficients(self, measurement: Measurement) -> Tensor:
-        """Images of the harmonic coefficients (b, h, m, c, y, x); the support regression's come first."""
-        kspace = measurement.kspace[:, :, 0] / robust_scale(measurement).squeeze(2)  # (b, c, t, ky, kx)
-        banks = self.alone(kspace, measurement.mask[:, 0], line_radius(measurement))
-        if self.support is None:
-            return banks
-        mask, whole = measurement.mask[:, 0].any(dim=-1), whole_lines(measurement)
-        if bool(whole.all()):
-            return torch.cat([self.refined(kspace, mask, banks).unsqueeze(1), banks], dim=1)
-        joined = first_guess(banks)
-        if bool(whole.any()):
-            joined = joined.index_put((whole,), self.refined(kspace[whole], mask[whole], banks[whole]))
-        return torch.cat([joined.unsqueeze(1), banks], dim=1)
-
     @torch.no_grad()
-    def fixed_coefficients(self, measurement: Measurement) -> Tensor:
-        """The same of a measurement of any number of slices, remembered: frames are asked a few at a time."""
+    def joined_once(
+        self, measurement: Measurement, kspace: Tensor, folded: Measurement, bank: Tensor
+    ) -> Tensor:
+        """`joined` of a measurement, remembered: callers ask for a few frames at a time."""
         assert self.support is not None
-        version = sum(p._version for p in [*self.regression.parameters(), *self.support.parameters()])
+        version = sum(parameter._version for parameter in self.support.parameters())
         if self._last is None or self._last[0]() is not measurement or self._last[1] != version:
-            found = self.coefficients(gridded(measurement.fold_slices()))
+            found = self.joined(kspace, folded.mask[:, 0].any(dim=-1), whole_lines(folded), bank)
             self._last = weakref.ref(measurement), version, found
         return self._last[2]
+
+    def joined(self, kspace: Tensor, mask: Tensor, whole: Tensor, bank: Tensor) -> Tensor:
+        """All ky lines together: (b, m, c, y, x); `bank` where a case has not acquired `whole` (b,) lines."""
+        assert self.support is not None
+        if not bool(whole.any()):
+            return bank
+        c = kspace.shape[1]
+        lines = ifft1c(kspace[whole], -1).flatten(0, 1)
+        found = self.support(lines, mask[whole].repeat_interleave(c, dim=0))
+        return bank.index_put((whole,), found.unflatten(0, (-1, c)).transpose(1, 2))
 
     def alone(self, kspace: Tensor, mask: Tensor, radius: Tensor) -> Tensor:
         """Every ky line alone, or every point: kspace (b, c, t, ky, kx), mask (b, t, ky, kx), radius (b, ky,
@@ -151,56 +162,27 @@ class HarmonicUNet(nn.Module):
         fitted = self.regression(values, mask.flatten(2), radius.flatten(1))  # (b, h, ky * kx, m, c)
         return ifft2c(fitted.unflatten(2, (-1, nx)).permute(0, 1, 4, 5, 2, 3))
 
-    def refined(self, kspace: Tensor, mask: Tensor, banks: Tensor) -> Tensor:
-        """All ky lines together: (b, m, c, y, x)."""
-        assert self.support is not None
-        guess = first_guess(banks)
-        b, c = kspace.shape[:2]
-        lines = ifft1c(kspace, -1).flatten(0, 1)
-        answer = self.support(lines, mask.repeat_interleave(c, dim=0), guess.transpose(1, 2).flatten(0, 1))
-        return answer.unflatten(0, (b, c)).transpose(1, 2)
-
     def stage_loss(
         self, stage: str, measurement: Measurement, targets: Targets, task_loss: TaskLoss
     ) -> Tensor:
-        """The scalar loss of one of `stages`; ValueError for another name."""
+        """The scalar loss of one of `stages`; ValueError for another name, and for points in stage prior."""
+        if stage not in self.stages:
+            wanted = ", ".join(self.stages)
+            raise ValueError(f"training harmonic_unet: got stage {stage!r}; wanted one of {wanted}")
         if stage == "prior":
-            return self.held_out_error(measurement.fold_slices())
-        if stage == "net":
-            return task_loss(self(measurement, targets.query), targets)
-        wanted = ", ".join(self.stages)
-        raise ValueError(f"training harmonic_unet: got stage {stage!r}; wanted one of {wanted}")
+            return self._held_out_error(measurement.fold_slices())
+        return task_loss(self.answer(measurement, targets.query, refine=stage == "refined"), targets)
 
-    def held_out_error(self, measurement: Measurement) -> Tensor:
-        """Energy of the error with which held-out lines are predicted from the others, relative to theirs.
-
-        Every fourth acquired line of a case is held out; ky lines next to DC carry most of the energy.
-        """
+    def _held_out_error(self, measurement: Measurement) -> Tensor:
+        assert self.support is not None
         if measurement.trajectory is not None or not bool(whole_lines(measurement).all()):
             wish = "whole lines; with n_passes=0 the stage net alone trains on points"
             raise ValueError(f"training harmonic_unet: got points or a trajectory; wanted {wish}")
         kspace = measurement.kspace[:, :, 0] / robust_scale(measurement).squeeze(2)
-        mask = measurement.mask[:, 0].any(dim=-1)
-        order = mask.flatten(1).cumsum(dim=1).view_as(mask)
-        hidden = mask & (order % _HOLD_OUT == 0)
-        kept = mask & ~hidden
-        seen = kspace * kept[:, None, :, :, None]
-        banks = self.alone(seen, kept.unsqueeze(-1), line_radius(measurement))
-        images = torch.cat([banks, self.refined(seen, kept, banks).unsqueeze(1)], dim=1)
-        times = torch.arange(measurement.n_frames, device=images.device) / measurement.n_frames
-        basis = harmonic_basis(times, (images.shape[2] - 1) // 2)
-        cines = torch.einsum("tm,bhmcyx->bhctyx", basis.to(images), images)
-        weight = hidden[:, None, None, :, :, None]
-        true = ifft1c(kspace, -1).unsqueeze(1)
-        error = ((fft1c(cines, -2) - true) * weight).abs().square()
-        energy = (true * weight).abs().square()
-        return (error.sum(dim=(2, 3, 4, 5)) / (energy.sum(dim=(2, 3, 4, 5)) + 1e-12)).mean()
-
-
-def first_guess(banks: Tensor) -> Tensor:
-    """(b, m, c, y, x) of banks (b, h, m, c, y, x): the mean of the calmest and the motion of the one before.
-    """
-    return torch.cat([banks[:, -1, :1], banks[:, max(0, banks.shape[1] - 2), 1:]], dim=1)
+        mask, coils = measurement.mask[:, 0].any(dim=-1), kspace.shape[1]
+        return self.support.held_out_error(
+            ifft1c(kspace, -1).flatten(0, 1), mask.repeat_interleave(coils, dim=0)
+        )
 
 
 def referenced(images: Tensor, mean: Tensor) -> Tensor:

@@ -5,8 +5,9 @@ Along the readout k-space is whole, so every image column is a problem of its ow
 f(y, t) = sum_m a_m(y) phi_m(t), phi the harmonics of the cycle. The prior of a_m is Gaussian: its standard
 deviation follows the blurred modulus of a first guess (static and moving parts have their own), its texture a
 learned spectrum of ky, and its phase that of the low-pass image, up to a small rest. The answer is the exact
-posterior mean. Support-adaptive priors are those of k-t BLAST (Tsao et al., MRM 2003) and k-t FOCUSS (Jung et
-al., MRM 2009), known phase that of partial Fourier (Noll et al., TMI 1991); here they are one linear system.
+posterior mean. The first guess is a harmonic regression of every ky line alone. Support-adaptive priors are
+those of k-t BLAST (Tsao et al., MRM 2003) and k-t FOCUSS (Jung et al., MRM 2009), known phase that of partial
+Fourier (Noll et al., TMI 1991); here they are one linear system.
 
 Letters: n column problems (case, coil, x), j sample, m harmonic coefficient, k row of k-space.
 """
@@ -18,15 +19,17 @@ from torch import Tensor, nn
 
 from kwise.coordinates import axis_coords
 from kwise.fourier import fft1c, ifft1c
-from kwise.nn.harmonics import harmonic_basis
+from kwise.nn.harmonics import HarmonicRegression, harmonic_basis
 from kwise.nn.spectral import hat_weights
 
+_HOLD_OUT = 4  # one acquired line in so many is predicted from the others
 _PARTS = 2  # the static image, and what moves
 _ENTRIES_AT_ONCE = 2**20  # of the systems solved together: they should stay in the cache
 
 
 class SupportRegression(nn.Module):
-    """First guess of harmonic images -> their posterior mean, `n_passes` times, each from the one before.
+    """Lines of a cine -> images of its harmonics: a first guess, then `n_passes` posterior means, each with
+    the prior that the one before suggests.
 
     Learned per pass: ky spectra of both parts, spectrum over harmonics, noise, blur and floor of the support,
     rest of the phase: a few dozen numbers.
@@ -35,6 +38,7 @@ class SupportRegression(nn.Module):
     def __init__(self, n_harmonics: int = 5, n_passes: int = 2, n_knots: int = 9) -> None:
         super().__init__()
         self.n_harmonics, self.n_passes, self.n_knots = n_harmonics, n_passes, n_knots
+        self.first = HarmonicRegression(_PARTS, n_harmonics)
         knots = torch.linspace(0, 0.5, n_knots)
         corners = torch.tensor([0.06, 0.12])[:, None]  # where the spectra start to fall, in cycles per pixel
         self.log_spectrum = nn.Parameter((-(1 + (knots / corners) ** 2).log()).repeat(n_passes, 1, 1))
@@ -47,12 +51,36 @@ class SupportRegression(nn.Module):
         self.log_phase_blur = nn.Parameter(torch.full((n_passes,), 0.6))
         self.log_rest = nn.Parameter(torch.full((n_passes,), -1.5))
 
-    def forward(self, lines: Tensor, mask: Tensor, guess: Tensor) -> Tensor:
-        """`lines` (b, t, ky, x) complex, zero where `mask` (b, t, ky) is False; `guess` (b, m, y, x) complex
-        -> coefficients (b, m, y, x).
-        """
+    def forward(self, lines: Tensor, mask: Tensor) -> Tensor:
+        """`lines` (b, t, ky, x) complex, zero where `mask` (b, t, ky) is False -> (b, m, y, x)."""
         with torch.autocast(lines.device.type, enabled=False):  # Cholesky needs float32
-            return torch.stack([self._case(*case) for case in zip(lines, mask, guess)])
+            guesses = self.first_guess(lines, mask)
+            return torch.stack([self._case(*case) for case in zip(lines, mask, guesses)])
+
+    def first_guess(self, lines: Tensor, mask: Tensor) -> Tensor:
+        """(b, m, y, x) of every ky line alone: the mean of a calm prior and the motion of a mobile one."""
+        rows = axis_coords(lines.shape[2]).to(lines.device)
+        mobile, calm = ifft1c(self.first(lines, mask, rows), 2).permute(1, 0, 3, 2, 4)  # each (b, m, y, x)
+        return torch.cat([calm[:, :1], mobile[:, 1:]], dim=1)
+
+    def held_out_error(self, lines: Tensor, mask: Tensor) -> Tensor:
+        """What the priors learn from: every fourth acquired line is predicted from the others.
+
+        Energy of the error relative to that of the lines themselves, of the first guess and of the last
+        posterior, mean over cases; ky lines next to DC carry most of it.
+        """
+        order = mask.flatten(1).cumsum(dim=1).view_as(mask)
+        hidden = mask & (order % _HOLD_OUT == 0)
+        kept = mask & ~hidden
+        seen = lines * kept.unsqueeze(-1)
+        images = torch.stack([self.first_guess(seen, kept), self(seen, kept)], dim=1)  # (b, 2, m, y, x)
+        times = torch.arange(lines.shape[1], device=lines.device) / lines.shape[1]
+        basis = harmonic_basis(times, (images.shape[2] - 1) // 2).to(images)
+        predicted = fft1c(torch.einsum("tm,bhmyx->bhtyx", basis, images), -2)
+        weight = hidden[:, None, :, :, None]
+        error = ((predicted - lines.unsqueeze(1)) * weight).abs().square().sum(dim=(2, 3, 4))
+        energy = (lines.unsqueeze(1) * weight).abs().square().sum(dim=(2, 3, 4))
+        return (error / (energy + 1e-12)).mean()
 
     def _case(self, lines: Tensor, mask: Tensor, guess: Tensor) -> Tensor:
         frames, rows = mask.nonzero().T

@@ -10,6 +10,9 @@ from kwise.types import Measurement, Prediction, Query
 class ZeroFilled(nn.Module):
     """Zero-filled: positions that were not acquired stay zero. Nothing is learned."""
 
+    def __init__(self) -> None:
+        super().__init__()
+
     def forward(self, measurement: Measurement, query: Query = EVERYTHING) -> Prediction:
         """Complex images (b, z, f, y, x), or (b, z, q) at queried points, in the units measured."""
         grids = fold_grids(measurement, query)

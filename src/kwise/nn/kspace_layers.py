@@ -10,15 +10,17 @@ from torch.nn import functional
 
 
 def wave_encoding(positions: Tensor, width: int) -> Tensor:
-    """Sines and cosines of positions (..., 2), interleaved, the first axis in the first half: (..., width).
+    """Sines and cosines of positions (..., axes), interleaved, axis after axis: (..., width).
 
-    Angular frequencies are 10000^(-4j / width), j = 0 .. width/4 - 1. ValueError for a width that is no
-    multiple of 4.
+    Angular frequencies are 10000^(-j / n), j = 0 .. n - 1, with n = width / (2 axes). ValueError for a width
+    that is no multiple of 2 axes.
     """
-    if width % 4:
-        raise ValueError(f"encoding positions: got width {width}; wanted a multiple of 4")
-    j = torch.arange(width // 4, device=positions.device, dtype=torch.float32)
-    phases = positions.unsqueeze(-1) * torch.exp(-4 * math.log(10000.0) / width * j)
+    axes = positions.shape[-1]
+    if width % (2 * axes):
+        raise ValueError(f"encoding positions: got width {width}; wanted a multiple of {2 * axes}")
+    n = width // (2 * axes)
+    j = torch.arange(n, device=positions.device, dtype=torch.float32)
+    phases = positions.unsqueeze(-1) * torch.exp(-math.log(10000.0) / n * j)
     return torch.stack([phases.sin(), phases.cos()], dim=-1).flatten(-3)
 
 

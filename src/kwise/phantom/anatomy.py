@@ -5,6 +5,7 @@ Heart axes: x to the image right, y down, z along the long axis toward the base,
 """
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from torch import Tensor
 
@@ -122,3 +123,23 @@ class Heart:
     look: Look
     chest: Chest
     lattice: Tensor  # (channels, 48, 48) white noise that texture interpolates
+
+
+class Scene(Protocol):
+    """What the surroundings are painted from, whichever heart lies in them."""
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """(x, y) in mm of the LV axis."""
+
+    @property
+    def look(self) -> Look:
+        """Intensities."""
+
+    @property
+    def chest(self) -> Chest:
+        """What lies around the heart."""
+
+    @property
+    def lattice(self) -> Tensor:
+        """(channels, 48, 48) white noise."""

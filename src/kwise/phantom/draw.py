@@ -7,38 +7,13 @@ import torch
 from torch import Tensor
 
 from kwise.phantom.anatomy import Beat, Chest, Heart, LeftVentricle, Look, RightVentricle
-from kwise.phantom.contours import HARMONICS, ring
+from kwise.phantom.contours import ring
+from kwise.phantom.draws import Draws
 from kwise.seeding import generator
 
 REFERENCE_FOV_MM = 160.0
 POSITION_RANGE = 0.13  # of the field of view; 0.12 left the mean-shape control just above 0.40
 BASE_RV_ANGLE = math.radians(165.0)  # LV -> RV centre: image left, slightly down, as in clinical cines
-
-
-class _Draws:
-    """Uniform numbers of one named group, so that a new group never disturbs the others."""
-
-    def __init__(self, case: str, group: str) -> None:
-        self.generator = generator("heart phantom", case, group)
-        self._numbers = iter(torch.rand(64, generator=self.generator).tolist())
-
-    def between(self, low: float, high: float) -> float:
-        return low + (high - low) * next(self._numbers)
-
-    def log_between(self, low: float, high: float) -> float:
-        return math.exp(self.between(math.log(low), math.log(high)))
-
-    def chance(self, probability: float) -> bool:
-        return next(self._numbers) < probability
-
-    def shape(self, *amplitudes: float) -> Tensor:
-        """Fourier coefficients (1, cos, sin, cos 2, sin 2, ...), each order below the amplitude given."""
-        rows = [1.0]
-        for amplitude in amplitudes:
-            size, turn = self.between(0.0, amplitude), self.between(0.0, 2 * math.pi)
-            rows += [size * math.cos(turn), size * math.sin(turn)]
-        rows += [0.0] * (1 + 2 * HARMONICS - len(rows))
-        return torch.tensor(rows)
 
 
 @dataclass(frozen=True)
@@ -65,7 +40,7 @@ KINDS = {
 
 def kind_of(case: str) -> str:
     """Which row of KINDS a case is drawn from."""
-    u = _Draws(case, "kind").between(0.0, sum(k.share for k in KINDS.values()))
+    u = Draws(case, "kind").between(0.0, sum(k.share for k in KINDS.values()))
     for name, kind in KINDS.items():
         u -= kind.share
         if u < 0:
@@ -74,7 +49,7 @@ def kind_of(case: str) -> str:
 
 
 def _draw_beat(case: str, kind: _Kind) -> Beat:
-    d = _Draws(case, "beat")
+    d = Draws(case, "beat")
     ejection = d.between(*kind.ejection)
     late_start = d.between(0.68, 0.8)
     sway, turn = d.between(0.0, 3.0), d.between(0.0, 2 * math.pi)
@@ -103,7 +78,7 @@ def _contraction(endo: Tensor, motion: Tensor, area_fraction: float) -> float:
     return float(area_fraction * squared.sum() / (squared * (motion @ basis)).sum())
 
 
-def _draw_papillary(d: _Draws, away: float, size: float) -> Tensor:
+def _draw_papillary(d: Draws, away: float, size: float) -> Tensor:
     rows = []
     for side in (-1.0, 1.0):
         angle = away + side * d.between(0.5, 1.15)
@@ -112,7 +87,7 @@ def _draw_papillary(d: _Draws, away: float, size: float) -> Tensor:
 
 
 def _draw_lv(case: str, kind: _Kind, beat: Beat, size: float, away: float) -> LeftVentricle:
-    d = _Draws(case, "lv")
+    d = Draws(case, "lv")
     endo = d.shape(0.0, 0.10, 0.05, 0.03)
     motion = d.shape(kind.regional, 0.5 * kind.regional)
     area_fraction = 1 - (1 - beat.ejection_fraction) / (1 - beat.shortening)
@@ -135,7 +110,7 @@ def _draw_lv(case: str, kind: _Kind, beat: Beat, size: float, away: float) -> Le
 
 
 def _draw_rv(case: str, kind: _Kind, lv: LeftVentricle, angle: float, size: float) -> RightVentricle:
-    d = _Draws(case, "rv")
+    d = Draws(case, "rv")
     epi, width = lv.radius + lv.wall, size * d.between(*kind.rv_width)
     return RightVentricle(
         angle=angle,
@@ -150,7 +125,7 @@ def _draw_rv(case: str, kind: _Kind, lv: LeftVentricle, angle: float, size: floa
 
 
 def _draw_border(
-    d: _Draws, centre: tuple[float, float], reach: float
+    d: Draws, centre: tuple[float, float], reach: float
 ) -> tuple[float, float, float, float] | None:
     """A zero margin around a field of view that still holds the heart, in half of the cases."""
     if not d.chance(0.5):
@@ -162,7 +137,7 @@ def _draw_border(
 
 
 def _draw_look(case: str, middle: tuple[float, float], reach: float) -> Look:
-    d = _Draws(case, "look")
+    d = Draws(case, "look")
     ratio = d.log_between(1.7, 6.0)
     muscle = 1 / ratio
     return Look(
@@ -188,7 +163,7 @@ def _draw_look(case: str, middle: tuple[float, float], reach: float) -> Look:
     )
 
 
-def _draw_discs(d: _Draws, look: Look, far: float) -> Tensor:
+def _draw_discs(d: Draws, look: Look, far: float) -> Tensor:
     """Round things: descending aorta, spine, vena cava, then up to four of anybody's business."""
     a, s, c = d.between(0.2, 1.3), d.between(0.2, 1.3), d.between(1.7, 2.8)
     far_a, far_s, far_c = far + d.between(12.0, 30.0), far + d.between(35.0, 60.0), far + d.between(8.0, 30.0)
@@ -204,8 +179,9 @@ def _draw_discs(d: _Draws, look: Look, far: float) -> Tensor:
     return torch.tensor([[*row, 0.2, 0.1] for row in rows])
 
 
-def _draw_chest(case: str, look: Look, rotation: float, far: float) -> Chest:
-    d = _Draws(case, "chest")
+def draw_chest(case: str, look: Look, rotation: float, far: float) -> Chest:
+    """Draw what lies around a heart that reaches `far` mm from its LV axis."""
+    d = Draws(case, "chest")
     return Chest(
         rotation=rotation + d.between(-0.35, 0.35),
         wall_angle=math.radians(d.between(-175.0, -95.0)),
@@ -242,7 +218,7 @@ def draw_heart(case: str) -> Heart:
     rotation within +-45 degrees, the scale within +-15 %.
     """
     kind = KINDS[kind_of(case)]
-    d = _Draws(case, "pose")
+    d = Draws(case, "pose")
     far = POSITION_RANGE * REFERENCE_FOV_MM
     middle = (d.between(-far, far), d.between(-far, far))
     rotation, size = d.between(-math.pi / 4, math.pi / 4), d.between(0.85, 1.15)
@@ -264,6 +240,6 @@ def draw_heart(case: str) -> Heart:
         lv=lv,
         rv=rv,
         look=look,
-        chest=_draw_chest(case, look, rotation, epi + 3),
+        chest=draw_chest(case, look, rotation, epi + 3),
         lattice=lattice,
     )

@@ -63,7 +63,7 @@ def _labels(w: Walls) -> Tensor:
 def _paint_heart(heart: Heart, w: Walls, image: Tensor, times: Tensor, edge: float) -> Tensor:
     look, rv = heart.look, heart.rv
     texture = noise(heart.lattice[:4], w.x / w.stretch, w.y / w.stretch, 0.0, 6.0)
-    outer = _smooth_min(w.epi, w.rv - rv.wall, 8.0)
+    outer = smooth_min(w.epi, w.rv - rv.wall, 8.0)
     fat = outer - _fat_thickness(heart, w)
     image = paint(image, look.fat * (1 + look.texture * texture[1]), fat, edge)
     image = image * (1 - look.pericardium * torch.exp((fat - 1.0).square() * -0.6))
@@ -86,7 +86,7 @@ def _fat_thickness(heart: Heart, w: Walls) -> Tensor:
     return heart.look.fat_mm * (0.5 + 0.35 * toward_rv + 0.6 * patches).clamp(-0.3, 1.8)
 
 
-def _smooth_min(a: Tensor, b: Tensor, width: float) -> Tensor:
+def smooth_min(a: Tensor, b: Tensor, width: float) -> Tensor:
     """Union of two bodies whose groove is filled over `width` mm (fat lies in the grooves)."""
     h = (width - (a - b).abs()).clamp_min(0)
     return torch.minimum(a, b) - h * h * (0.25 / width)

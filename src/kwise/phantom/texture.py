@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kwise.phantom.anatomy import Heart, Look
+from kwise.phantom.anatomy import Look, Scene
 
 
 def paint(image: Tensor, value: Tensor | float, distance: Tensor, edge_mm: float) -> Tensor:
@@ -26,7 +26,7 @@ def noise(lattice: Tensor, x: Tensor, y: Tensor, z: Tensor | float, spacing_mm: 
     return out.view(lattice.shape[0], *x.shape)
 
 
-def shading(heart: Heart, points: Tensor, depth: Tensor) -> Tensor:
+def shading(heart: Scene, points: Tensor, depth: Tensor) -> Tensor:
     """Receive sensitivity (n,): falls with depth (mm) below the chest wall, plus a slow random part."""
     look = heart.look
     slow = noise(heart.lattice[:1], points[:, 0], points[:, 1], points[:, 2], 70.0)[0]

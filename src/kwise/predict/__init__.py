@@ -3,9 +3,10 @@
 Only what the file says was acquired is used; nothing here can simulate or draw a mask.
 """
 
+from kwise.checkpoint import fingerprint
 from kwise.predict.answer import Answer, answer, measurement_of, segment
 from kwise.predict.cohort import Order, is_cohort, predict_folder
-from kwise.predict.files import all_shipped, fingerprint, predict_file, shipped, write_answer
+from kwise.predict.files import all_shipped, predict_file, shipped, write_answer
 from kwise.predict.outputs import OUTPUTS
 from kwise.predict.predictors import PREDICTORS, answer_by_task
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from kwise.checkpoint import Loaded
 from kwise.metrics import dice
 from kwise.phenotypes import STRUCTURES, Phenotype, area_ejection_fraction, cavity_areas, ed_es
+from kwise.predict.bounds import Watch, bounded
 from kwise.predict.door import (
     acceleration_of,
     is_wide,
@@ -22,6 +23,7 @@ from kwise.predict.door import (
 from kwise.predict.looks import Seen, look_twice
 from kwise.predict.measures import coverage_caution, phenotypes_of
 from kwise.types import CLASS_NAMES, IGNORE, Measurement, Query, Scan
+from kwise.uncertainty import Intervals
 
 __all__ = [
     "Answer",
@@ -41,10 +43,12 @@ class Answer:
     """What a model says about a scan; whatever it does not say keeps its default, and no file tells it.
 
     `labels` (z, t, y, x) int64 on the scan's own grid, of `n_classes` classes; `image` (z, t, y, x) float32
-    magnitude of a reconstruction on the same grid. `areas` name -> (t,) mm^2 summed over slices, names as in
-    CLASS_NAMES; `ed`, `es` frames of the largest and smallest LV pool; `ejection_fraction` in percent, of
-    areas; `dice` name -> hard Dice where the scan knows the truth; `phenotypes` numbers about the case, with
-    units and intervals; `cautions` what a reader has to know, in sentences; `seen` what the model looked at.
+    magnitude of a reconstruction on the same grid, `phase` its phase in rad. `areas` name -> (t,) mm^2 summed
+    over slices, names as in CLASS_NAMES; `ed`, `es` frames of the largest and smallest LV pool;
+    `ejection_fraction` in percent, of areas; `dice` name -> hard Dice where the scan knows the truth;
+    `phenotypes` numbers about the case, with units and intervals; `cautions` what a reader has to know, in
+    sentences; `seen` what the model looked at; `intervals` bounds of LV areas and EF where the checkpoint was
+    calibrated.
     """
 
     scan: Scan
@@ -56,17 +60,22 @@ class Answer:
     ejection_fraction: float = math.nan
     dice: Mapping[str, float] = field(default_factory=dict)
     image: Tensor | None = None
+    phase: Tensor | None = None
     phenotypes: tuple[Phenotype, ...] = ()
     cautions: tuple[str, ...] = ()
     seen: str = ""
+    intervals: Intervals | None = None
 
 
 @torch.inference_mode()
-def segment(model: nn.Module, measurement: Measurement, resolution: tuple[int, int]) -> tuple[Tensor, int]:
+def segment(
+    model: nn.Module, measurement: Measurement, resolution: tuple[int, int], watch: Watch | None = None
+) -> tuple[Tensor, int]:
     """Labels (z, t, y, x) int64 of a measurement of one case on a grid of `resolution`, and the number of
     classes.
 
-    A few frames at a time are asked of the model, which sees all of the measurement every time.
+    A few frames at a time are asked of the model, which sees all of the measurement every time; `watch`
+    is shown the logits.
     """
     at_once = max(1, PIXELS_AT_ONCE // (measurement.n_slices * resolution[0] * resolution[1]))
     labels, n_classes = [], 0
@@ -76,6 +85,8 @@ def segment(model: nn.Module, measurement: Measurement, resolution: tuple[int, i
             raise ValueError(
                 f"segmenting: got no logits from {type(model).__name__}; wanted a segmentation model"
             )
+        if watch is not None:
+            watch.see(prediction.logits[0])
         labels.append(prediction.labels()[0])
         n_classes = prediction.logits.shape[1]
     return torch.cat(labels, dim=1), n_classes
@@ -85,25 +96,41 @@ def answer(scan: Scan, loaded: Loaded, change: Callable[[Measurement], Measureme
     """The segmentation of a checkpoint; `change` alters what the model sees, for controls alone."""
     told = loaded.preprocessing
     n_classes = 0
+    watch = Watch(None if scan.in_pixels else loaded.calibration)  # intervals are in mm^2
 
     def look(part: Scan) -> Tensor:
         nonlocal n_classes
         measurement = measurement_of(part, matrix_for(part, told))
         if change is not None:
             measurement = change(measurement)
-        labels, n_classes = segment(loaded.model, measurement, (part.shape[-2], part.shape[-1]))
+        watch.start(measurement, part.spacing_mm[1:])  # of two looks the second counts
+        labels, n_classes = segment(loaded.model, measurement, (part.shape[-2], part.shape[-1]), watch)
         return labels
 
     coils = with_coils_for(scan, told)
     # Spokes cannot be cropped to a narrower field: they are answered on all of it, in pixels of the size
     # learned.
     crops = is_wide(coils, told) and coils.trajectory is None
-    seen = look_twice(coils, look, told) if crops else Seen(look(coils), _cut(told))
-    return answer_of_labels(scan, seen.labels, n_classes, seen.words)
+    seen = look_twice(coils, look, told) if crops else Seen(look(coils), _cut(coils, told))
+    return with_intervals(answer_of_labels(scan, seen.labels, n_classes, seen.words), watch.intervals())
+
+
+def with_intervals(found: Answer, told: Intervals | None) -> Answer:
+    """The answer with its intervals, its phenotypes bounded, and the flags among its cautions."""
+    if told is None:
+        return found
+    phenotypes = bounded(found.phenotypes, told)
+    return replace(found, intervals=told, phenotypes=phenotypes, cautions=(*found.cautions, *told.flags))
 
 
 def answer_of_labels(scan: Scan, labels: Tensor, n_classes: int, seen: str = "") -> Answer:
-    """An answer made of labels (z, t, y, x) on the scan's grid: areas, ED and ES, phenotypes, Dice."""
+    """An answer made of labels (z, t, y, x) on the scan's grid: areas, ED and ES, phenotypes, Dice.
+
+    ValueError for a model whose classes are none of kwise's.
+    """
+    if not 2 <= n_classes <= len(CLASS_NAMES):
+        wanted = f"2 to {len(CLASS_NAMES)}: {', '.join(CLASS_NAMES)}"
+        raise ValueError(f"answering {scan.case}: got a model of {n_classes} classes; wanted {wanted}")
     areas = named_areas(labels, scan, n_classes)
     sizes = {"LV": areas[CLASS_NAMES[STRUCTURES["LV"]]]}
     ed, es = ed_es(sizes)
@@ -124,9 +151,11 @@ def answer_of_labels(scan: Scan, labels: Tensor, n_classes: int, seen: str = "")
     )
 
 
-def _cut(preprocessing: Mapping[str, Any]) -> str:
-    matrix = matrix_of(preprocessing)
-    return "all of k-space" if matrix is None else f"the central {matrix[0]} x {matrix[1]} of k-space"
+def _cut(scan: Scan, preprocessing: Mapping[str, Any]) -> str:
+    matrix = matrix_for(scan, preprocessing)
+    seen = "all of k-space" if matrix is None else f"the central {matrix[0]} x {matrix[1]} of k-space"
+    n_coils = 0 if scan.kspace is None else len(scan.kspace)
+    return seen + (f" of {n_coils} virtual coils" if "virtual coils" in scan.notes else "")
 
 
 def named_areas(labels: Tensor, scan: Scan, n_classes: int) -> dict[str, Tensor]:

@@ -42,6 +42,11 @@ class Order:
     checkpoint: Path | None = None
     also: tuple[str, ...] = ()
     command: str | None = None
+    pixel_mm: tuple[float, float] | None = None
+
+    def asked(self) -> Asked:
+        """The same with its checkpoint in memory."""
+        return Asked.of(self.checkpoint, self.also, self.command, self.pixel_mm)
 
 
 def predict_folder(
@@ -53,7 +58,7 @@ def predict_folder(
     scan that fails has its error in one line and no phenotypes. ValueError where there is no scan at all.
     """
     check_folder(folder)
-    asked = Asked.of(order.checkpoint, order.also, order.command)  # a wrong checkpoint fails here, once
+    asked = order.asked()  # a wrong checkpoint fails here, once
     jobs = [Job(path, name, folder / name) for path, name in scans_below(source, folder)]
     if not jobs:
         raise ValueError(f"answering {source}: got no files in it; wanted scans, in it or in folders of it")
@@ -200,7 +205,7 @@ _worker: list[Asked] = []  # the checkpoint of this worker process, loaded once
 
 def _start_worker(order: Order) -> None:
     torch.set_num_threads(1)  # workers share the cores; more threads in each would fight over them
-    _worker.append(Asked.of(order.checkpoint, order.also, order.command))
+    _worker.append(order.asked())
 
 
 def _work(job: Job) -> Row:

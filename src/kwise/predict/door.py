@@ -13,9 +13,10 @@ import torch
 
 from kwise.coils import coil_maps_from_acs, compress_coils
 from kwise.operator import resize_kspace
-from kwise.types import Measurement, Scan
+from kwise.types import VIEWS, Measurement, Scan
 
 WIDER = 1.15  # times the field a model learned from: below that the field counts as its own
+STRETCHED = 1.25  # ratio of the sides of a pixel above which it is no longer what a model learned from
 
 
 def measurement_of(scan: Scan, matrix: tuple[int, int] | None = None) -> Measurement:
@@ -32,6 +33,7 @@ def measurement_of(scan: Scan, matrix: tuple[int, int] | None = None) -> Measure
         None if scan.trajectory is None else scan.trajectory.unsqueeze(0),
         spacing_mm=torch.tensor([scan.spacing_mm]),
         image_shape=(scan.shape[-2], scan.shape[-1]),
+        views=None if scan.views is None else torch.tensor([[VIEWS.index(view) for view in scan.views]]),
     )
     return measurement if matrix is None else resize_kspace(measurement, matrix)
 
@@ -61,24 +63,45 @@ def learned_pixel_mm(preprocessing: Mapping[str, Any]) -> tuple[float, float] | 
 
 def is_wide(scan: Scan, preprocessing: Mapping[str, Any]) -> bool:
     """Whether a scan's field of view is wider than the one a checkpoint learned from; False if unknown."""
-    pixel = learned_pixel_mm(preprocessing)
-    if pixel is None or scan.in_pixels:
+    if learned_pixel_mm(preprocessing) is None or scan.in_pixels or scan.trajectory is not None:
         return False
     return max(n * mm for n, mm in zip(scan.shape[2:], scan.spacing_mm[1:])) > WIDER * preprocessing["fov_mm"]
 
 
 def matrix_for(scan: Scan, preprocessing: Mapping[str, Any]) -> tuple[int, int] | None:
-    """The central k-space (ky, kx) of this scan whose pixels have the size the checkpoint learned.
+    """The central k-space (ky, kx) of this scan whose pixels are like those the checkpoint learned from.
 
-    Its own matrix where the field is as narrow as in training; a larger one for a wider field, but never
-    larger than what was measured.
+    Of their size where the field is wider than in training. In any other field the checkpoint's own matrix,
+    but for square pixels where that would stretch them; a scan that does not tell its pixel size is taken to
+    have square ones. Never more than was measured.
     """
     matrix, pixel = matrix_of(preprocessing), learned_pixel_mm(preprocessing)
-    if matrix is None or pixel is None or not is_wide(scan, preprocessing):
+    if matrix is None or scan.trajectory is not None:
         return matrix
     sizes = [n * mm for n, mm in zip(scan.shape[2:], scan.spacing_mm[1:])]
+    if pixel is None or not is_wide(scan, preprocessing):
+        own = [size / n for size, n in zip(sizes, matrix)]
+        if max(own) <= STRETCHED * min(own):
+            return matrix
+        pixel = pixel if pixel is not None and not scan.in_pixels else (min(own), min(own))
     ky, kx = (min(n, max(2, round(size / mm))) for n, size, mm in zip(scan.shape[2:], sizes, pixel))
     return ky, kx
+
+
+def with_pixel_size(scan: Scan, pixel_mm: tuple[float, float] | None) -> Scan:
+    """The scan with pixels of `pixel_mm` (y, x) where its file does not tell; ValueError where it does.
+
+    The slice pitch stays unknown, so no volume is measured: `notes["pixel size"]` says where it came from.
+    """
+    if pixel_mm is None:
+        return scan
+    if not scan.in_pixels:
+        told = " x ".join(f"{mm:g}" for mm in scan.spacing_mm[1:])
+        got = f"a pixel size for a file that says {told} mm"
+        raise ValueError(f"measuring {scan.case}: got {got}; wanted it for files that tell none")
+    notes = {key: value for key, value in scan.notes.items() if key != "spacing"}
+    notes["pixel size"] = f"{pixel_mm[0]:g} x {pixel_mm[1]:g} mm, told by the user; slice pitch unknown"
+    return replace(scan, spacing_mm=(scan.spacing_mm[0], *pixel_mm), notes=notes)
 
 
 def with_virtual_coils(scan: Scan, n: int) -> Scan:

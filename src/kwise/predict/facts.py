@@ -10,6 +10,7 @@ from kwise.fourier import ifft2c
 from kwise.gridding import gridded
 from kwise.phenotypes import STRUCTURES, Phenotype
 from kwise.predict.answer import Answer, named_areas
+from kwise.predict.bounds import bands, bound_facts
 from kwise.predict.door import acceleration_of, is_wide, measurement_of
 from kwise.predict.measures import area_unit
 from kwise.report.page import Page
@@ -30,7 +31,7 @@ def page_of(found: Answer, loaded: Loaded, weights: str, file: str, reference: T
         title=scan.case,
         subtitle=f"{_done(found)} by kwise, model {loaded.name}, from what was acquired of its k-space.",
         kspace=grid.kspace[0].abs().square().sum(dim=0).sqrt().numpy(),
-        mask=grid.mask[0].any(dim=-1).numpy(),
+        mask=grid.mask[0].numpy(),
         zero_filled=zero_filled_magnitude(grid).numpy(),
         shared=shared_magnitude(grid).numpy(),
         labels=None if found.labels is None else found.labels.numpy(),
@@ -45,6 +46,8 @@ def page_of(found: Answer, loaded: Loaded, weights: str, file: str, reference: T
         truth=scan.labels.numpy() if found.dice and scan.labels is not None else None,
         true_areas=true_areas,
         reference=None if reference is None else reference.numpy(),
+        bands=bands(found.intervals),
+        measured={_in_words(p.name): _value(p) for p in found.phenotypes},
         tiles=_tiles(found, measurement),
         facts=_facts(found, measurement, loaded, weights, file),
         cautions=_cautions(found, loaded),
@@ -105,9 +108,9 @@ def _facts(
     lines = measurement.mask.any(dim=-1)[0].sum(dim=-1)
     facts = {
         **_cycle(found),
+        **bound_facts(found.intervals),
         **{f"Dice, {name}": f"{value:.3f}" for name, value in found.dice.items()},
         "acceleration achieved": f"{acceleration_of(measurement):.2f} ({_between(lines)} of {y} lines)",
-        **{_in_words(p.name): _value(p) for p in found.phenotypes if not p.name.endswith("_area_EF_percent")},
         "grid": f"{y} x {x} pixels, {t} frame(s), {z} slice(s), {measurement.kspace.shape[1]} coil(s)",
         "pixel": "size not told"
         if scan.in_pixels
@@ -142,8 +145,10 @@ def _between(lines: Tensor) -> str:
 
 
 def _in_words(name: str) -> str:
-    """LV_ED_area_mm2 -> LV ED area; LVEDV_mL -> LVEDV."""
-    return name.rpartition("_")[0].replace("_", " ")
+    """myo_ED_area_mm2 -> LV myocardium ED area; LVEDV_mL -> LVEDV."""
+    short, _, rest = name.rpartition("_")[0].partition("_")
+    long = CLASS_NAMES[STRUCTURES[short]] if rest.endswith("area") else short
+    return f"{long} {rest}".replace("_", " ").strip()
 
 
 def _value(p: Phenotype) -> str:
@@ -162,10 +167,12 @@ def _cautions(found: Answer, loaded: Loaded) -> list[str]:
     """What a reader has to know before believing the page."""
     scan, sentences = found.scan, []
     if "simulated" in scan.notes:
+        snr = scan.notes.get("snr", "unknown")
+        noise = "no noise" if snr == "none" else f"SNR {snr}"
         sentences.append(
             f"The k-space of this file was simulated: {scan.notes['simulated']}, with "
             f"{scan.notes.get('phase', 'unknown')} phase, {scan.notes.get('coils', 'unknown')} coil(s) "
-            f"and SNR {scan.notes.get('snr', 'unknown')}. A scanner's own k-space may give worse answers."
+            f"and {noise}. A scanner's own k-space may give worse answers."
         )
     if scan.in_pixels:
         sentences.append(
@@ -187,12 +194,11 @@ def _cautions(found: Answer, loaded: Loaded) -> list[str]:
     if found.areas and not bool((found.areas[CLASS_NAMES[STRUCTURES["LV"]]] > 0).any()):
         sentences.append("The model found no LV pool: ED, ES and the ejection fraction mean nothing here.")
     sentences += found.cautions
-    if found.labels is not None:
-        sentences.append(
-            "The model looks for a heart in a short-axis cine and does not check that this is one: in any "
-            "other image what it draws means nothing."
-        )
-    sentences.append("For research: kwise is no medical device.")
+    unchecked = (
+        " The model looks for a heart in a short-axis cine and does not check that this is one: in any other "
+        "image what it draws means nothing."
+    )
+    sentences.append("For research: kwise is no medical device." + unchecked * (found.labels is not None))
     return sentences
 
 

@@ -1,6 +1,5 @@
 """K-space file -> files that hold the answer, each of them whole or not there."""
 
-import hashlib
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -11,11 +10,12 @@ from pathlib import Path
 
 from torch import Tensor
 
-from kwise.checkpoint import Loaded, load_checkpoint
+from kwise.checkpoint import Loaded, load_checkpoint, weights_sha256
 from kwise.data.raw import open_any, with_kspace
 from kwise.models import MODELS
 from kwise.predict.answer import Answer
-from kwise.predict.outputs import Delivery, Output, chosen_outputs
+from kwise.predict.door import with_pixel_size
+from kwise.predict.outputs import OUTPUTS, Delivery, Output, chosen_outputs
 from kwise.predict.predictors import answer_by_task
 from kwise.predict.run_card import file_name
 
@@ -44,13 +44,14 @@ def predict_file(
     checkpoint: Path | str | None = None,
     also: Sequence[str] = (),
     command: str | None = None,
+    pixel_mm: tuple[float, float] | None = None,
 ) -> Answer:
     """Answer any file `open_any` reads with a checkpoint (None: the shipped one) into `folder`.
 
     Writes what OUTPUTS calls always, and the outputs named in `also`; they appear together or not at all.
+    `pixel_mm` (y, x) is for files that do not tell it.
     """
-    asked = Asked.of(checkpoint, also, command)
-    return asked.answer(file, folder)
+    return Asked.of(checkpoint, also, command, pixel_mm).answer(file, folder)
 
 
 @dataclass(frozen=True)
@@ -61,18 +62,25 @@ class Asked:
     weights: str
     outputs: Mapping[str, Output]
     command: str | None = None
+    pixel_mm: tuple[float, float] | None = None
 
     @staticmethod
-    def of(checkpoint: Path | str | None, also: Sequence[str] = (), command: str | None = None) -> "Asked":
+    def of(
+        checkpoint: Path | str | None,
+        also: Sequence[str] = (),
+        command: str | None = None,
+        pixel_mm: tuple[float, float] | None = None,
+    ) -> "Asked":
         """Load a checkpoint (None: the shipped one); errors as in `load_checkpoint` and `chosen_outputs`."""
         outputs = chosen_outputs(also)
         checkpoint = shipped() if checkpoint is None else Path(checkpoint)
-        return Asked(load_checkpoint(checkpoint, MODELS), weights_sha256(checkpoint), outputs, command)
+        loaded = load_checkpoint(checkpoint, MODELS)
+        return Asked(loaded, weights_sha256(checkpoint), outputs, command, pixel_mm)
 
     def answer(self, file: Path | str, folder: Path | str) -> Answer:
         """Answer one file into one folder."""
         check_folder(folder)
-        scan = with_kspace(open_any(file))
+        scan = with_pixel_size(with_kspace(open_any(file)), self.pixel_mm)
         found = answer_by_task(scan, self.loaded)
         told = Delivery(
             found,
@@ -94,16 +102,6 @@ def check_folder(folder: Path | str) -> None:
         raise ValueError(f"writing answers to {folder}: got a file of that name; wanted a folder, new or not")
 
 
-def weights_sha256(checkpoint: Path) -> str:
-    """The SHA-256 of a checkpoint's weights: which weights these were."""
-    return hashlib.sha256((checkpoint / WEIGHTS).read_bytes()).hexdigest()
-
-
-def fingerprint(checkpoint: Path) -> str:
-    """The first 12 hexadecimal digits of `weights_sha256`, for people."""
-    return weights_sha256(checkpoint)[:12]
-
-
 def write_answer(
     folder: Path,
     found: Answer,
@@ -121,7 +119,7 @@ def write_answer(
 
 
 def write_outputs(folder: Path, told: Delivery, outputs: Mapping[str, Output]) -> None:
-    """Write outputs into `folder`, in place of older ones of the same names.
+    """Write outputs into `folder`, in place of all that an older answer left there; other files stay.
 
     They are written beside it first: whatever fails while writing leaves the folder as it was.
     """
@@ -131,10 +129,19 @@ def write_outputs(folder: Path, told: Delivery, outputs: Mapping[str, Output]) -
         for output in outputs.values():
             output.write(part, told)
         folder.mkdir(parents=True, exist_ok=True)
-        for made in sorted(part.iterdir()):
-            if made.is_dir():
-                shutil.rmtree(folder / made.name, ignore_errors=True)
-            made.replace(folder / made.name)
+        made = {path.name: path for path in part.iterdir()}
+        for name in {name for output in OUTPUTS.values() for name in output.files} | set(made):
+            if name not in made or made[name].is_dir():
+                _remove(folder / name)  # an older answer beside the new run card would be believed
+            if name in made:
+                made[name].replace(folder / name)
     finally:
         with suppress(OSError):
             shutil.rmtree(part, ignore_errors=True)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

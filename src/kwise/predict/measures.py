@@ -26,13 +26,13 @@ def phenotypes_of(
 ) -> tuple[Phenotype, ...]:
     """Phenotypes of labels (z, t, y, x); `areas` by CLASS_NAMES, (t,). NaN where no LV pool was found.
 
-    Areas are summed over slices. Volumes come with two slices or more and a known pixel size.
+    Areas are summed over slices. Volumes come with two slices or more and a known geometry.
     """
     n_slices, n_frames = scan.shape[:2]
     short = {short: CLASS_NAMES[k] for short, k in STRUCTURES.items() if CLASS_NAMES[k] in areas}
     found = bool((areas[short["LV"]] > 0).any())
     moments = {"ED": ed, "ES": es} if n_frames > 1 else {"": ed}
-    about = "area" if n_slices == 1 else f"areas of {n_slices} slices added"
+    about = "" if n_slices == 1 else f"areas of {n_slices} slices added"
     values: dict[str, tuple[float, str]] = {}
     for name, long in short.items():
         for moment, frame in moments.items():
@@ -40,11 +40,16 @@ def phenotypes_of(
             values[key] = float(areas[long][frame]), about
     if n_frames > 1:
         values["LV_area_EF_percent"] = ejection_fraction, "of areas, not of volumes"
-    if n_slices > 1 and n_frames > 1 and not scan.in_pixels:
+    if n_slices > 1 and n_frames > 1 and knows_pitch(scan):
         volumes = simpson_volumes(labels, scan.spacing_mm, tuple(short))
         for key, value in ventricular_phenotypes(volumes, ed, es).items():
             values[key] = value, coverage(scan)
     return tuple(_phenotype(key, value if found else math.nan, how) for key, (value, how) in values.items())
+
+
+def knows_pitch(scan: Scan) -> bool:
+    """Whether the distance of slices is known: not where the user had to tell the pixel size."""
+    return not scan.in_pixels and "pixel size" not in scan.notes
 
 
 def coverage(scan: Scan) -> str:
@@ -55,7 +60,7 @@ def coverage(scan: Scan) -> str:
 
 def coverage_caution(labels: Tensor, scan: Scan, ed: int) -> str | None:
     """A sentence where the LV is cut by the first or last slice at `ed`, so that volumes miss a part."""
-    if scan.shape[0] < 2 or scan.in_pixels:
+    if scan.shape[0] < 2 or not knows_pitch(scan):
         return None
     inside = (labels[:, ed] == STRUCTURES["LV"]).flatten(1).any(dim=1).tolist()
     ends = [name for name, there in (("first", inside[0]), ("last", inside[-1])) if there]

@@ -15,6 +15,7 @@ from kwise.data.out_mrd import write_mrd_images
 from kwise.data.out_nifti import write_image, write_segmentation
 from kwise.data.out_table import Row, area_rows, phenotype_rows, write_csv, write_json, write_parquet
 from kwise.predict.answer import Answer
+from kwise.predict.bounds import bound_columns
 from kwise.predict.door import measurement_of
 from kwise.predict.facts import page_of, zero_filled_magnitude
 from kwise.predict.measures import area_columns
@@ -52,7 +53,7 @@ class Delivery:
 
 @dataclass(frozen=True)
 class Output:
-    """A format: what it is, and `write(folder, delivery)`, which adds its files to an existing folder.
+    """A format: what it is, and `write(folder, delivery)`, which adds its `files` to an existing folder.
 
     An answer without what the format holds (no labels, no areas) gives no file. `libraries` of the `extra` of
     kwise have to be installed; `always` is written without being asked for.
@@ -60,18 +61,21 @@ class Output:
 
     about: str
     write: Callable[[Path, Delivery], None]
+    files: tuple[str, ...]
     always: bool = False
     extra: str = ""
     libraries: tuple[str, ...] = ()
 
 
 def write_nifti(folder: Path, told: Delivery) -> None:
-    """segmentation.nii.gz and reconstruction.nii.gz."""
+    """segmentation.nii.gz, reconstruction.nii.gz and, in rad, phase.nii.gz."""
     found = told.answer
     if found.labels is not None:
         write_segmentation(folder / "segmentation.nii.gz", found.labels, found.scan)
     if found.image is not None:
         write_image(folder / "reconstruction.nii.gz", found.image, found.scan)
+    if found.phase is not None:
+        write_image(folder / "phase.nii.gz", found.phase, found.scan, "phase, rad")
 
 
 def write_tables(folder: Path, told: Delivery) -> None:
@@ -90,7 +94,7 @@ def tables(found: Answer) -> dict[str, list[Row]]:
     """Name of a table -> its rows; none for what the answer does not have."""
     named = {}
     if found.areas and found.ed is not None and found.es is not None:
-        columns = area_columns(found.areas, found.scan)
+        columns = area_columns(found.areas, found.scan) | bound_columns(found.intervals)
         ef, frame_ms = found.ejection_fraction, found.scan.frame_ms
         named["areas"] = area_rows(columns, found.ed, found.es, ef, frame_ms)
     if found.phenotypes:
@@ -147,18 +151,37 @@ def write_mrd(folder: Path, told: Delivery) -> None:
 
 
 OUTPUTS: dict[str, Output] = {
-    "nifti": Output("labels and images as 4-D NIfTI in the scanner's geometry", write_nifti, always=True),
-    "csv": Output("areas per frame and phenotypes", write_tables, always=True),
-    "json": Output("phenotypes with units and intervals, and the run card", write_phenotypes, always=True),
-    "report": Output("one self-contained page", write_report, always=True),
+    "nifti": Output(
+        "labels and images as 4-D NIfTI in the scanner's geometry",
+        write_nifti,
+        ("segmentation.nii.gz", "reconstruction.nii.gz"),
+        always=True,
+    ),
+    "csv": Output(
+        "areas per frame and phenotypes", write_tables, ("areas.csv", "phenotypes.csv"), always=True
+    ),
+    "json": Output(
+        "phenotypes with units and intervals, and the run card",
+        write_phenotypes,
+        (PHENOTYPES, RUN_CARD),
+        always=True,
+    ),
+    "report": Output("one self-contained page", write_report, ("report.html",), always=True),
     "dicom": Output(
         "an enhanced MR image, and a SEG per cardiac phase",
         write_dicom,
+        ("dicom",),
         extra="dicom",
         libraries=("pydicom", "highdicom"),
     ),
-    "mrd": Output("images and labels as MRD image series", write_mrd),
-    "parquet": Output("the tables as Parquet", write_parquets, extra="parquet", libraries=("pyarrow",)),
+    "mrd": Output("images and labels as MRD image series", write_mrd, ("images.mrd.h5",)),
+    "parquet": Output(
+        "the tables as Parquet",
+        write_parquets,
+        ("areas.parquet", "phenotypes.parquet"),
+        extra="parquet",
+        libraries=("pyarrow",),
+    ),
 }
 
 

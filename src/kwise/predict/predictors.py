@@ -4,11 +4,15 @@ from collections.abc import Callable
 
 from kwise.checkpoint import Loaded
 from kwise.predict.answer import Answer, answer
+from kwise.predict.joint import answer_joint
+from kwise.predict.reconstruction import reconstruct
 from kwise.types import Scan
 
 # `preprocessing["task"]` of a checkpoint -> (scan with k-space, checkpoint) -> its answer.
 PREDICTORS: dict[str, Callable[[Scan, Loaded], Answer]] = {
     "segmentation": answer,
+    "reconstruction": reconstruct,
+    "joint": answer_joint,
 }
 
 

@@ -5,18 +5,22 @@ from collections.abc import Callable
 
 from kwise.recipes.acdc import acdc_recipes
 from kwise.recipes.disk import disk_recipes
+from kwise.recipes.kmtr import kmtr_chain, kmtr_recipes
 from kwise.recipes.kspace_transformer import kspace_transformer_recipes
 from kwise.recipes.raw import raw_recipes
 from kwise.recipes.recipe import Recipe
 
-__all__ = ["RECIPES", "Recipe", "recipe"]
+__all__ = ["CHAINS", "RECIPES", "Recipe", "recipe"]
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     **disk_recipes(),
     **acdc_recipes(),
     **kspace_transformer_recipes(),
     **raw_recipes(),
+    **kmtr_recipes(),
 }
+# Chains by name: the recipes of a scale that need each other, in order.
+CHAINS: dict[str, Callable[[str], tuple[str, ...]]] = {"kmtr": kmtr_chain}
 
 
 def recipe(name: str) -> Recipe:

@@ -1,7 +1,7 @@
 """The K-Space Transformer's tables (arXiv 2206.06947): 1 on lines, 2 on points, 3 without its parts.
 
 One model per data set and family of masks, for every R of the family. `oasis` and `fastmri`: 128 x 128, the
-published schedule. `small`: slices at hand on a small grid, about 300 core-seconds for every model.
+published schedule. `small`: slices at hand on a small grid, about 150 core-seconds for every model.
 """
 
 import math
@@ -76,7 +76,7 @@ def published(metric: str, data: str, family: str) -> dict[str, Numbers]:
 @dataclass(frozen=True)
 class Entry:
     """A row: the model, its options (`small` replaces some at the small scale), and the steps that take
-    about 300 core-seconds there, by family.
+    about 150 core-seconds there, by family.
     """
 
     model: str
@@ -90,32 +90,32 @@ _NARROW: dict[str, object] = {
     "width": 64, "ffn": 256, "encoder_layers": 2, "lr_layers": 2, "hr_layers": 3, "refine_channels": 32,
 }  # fmt: skip
 ENTRIES: dict[str, Entry] = {
-    "kspace_transformer_plus": Entry("kspace_transformer_plus", (900, 900)),
-    "kspace_transformer": Entry("kspace_transformer", (600, 600), {}, _NARROW),
-    "oucr_style": Entry("oucr_style", (300, 300)),
-    "d5c5": Entry("d5c5", (1200, 1200)),
-    "admm_net": Entry("admm_net", (450, 450)),
-    "unet": Entry("unet", (1300, 1300)),
-    "k_unet": Entry("k_unet", (1300, 1300)),
+    "kspace_transformer_plus": Entry("kspace_transformer_plus", (370, 370)),
+    "kspace_transformer": Entry("kspace_transformer", (370, 370), {}, _NARROW),
+    "oucr_style": Entry("oucr_style", (140, 140)),
+    "d5c5": Entry("d5c5", (580, 580)),
+    "admm_net": Entry("admm_net", (200, 200)),
+    "unet": Entry("unet", (450, 450)),
+    "k_unet": Entry("k_unet", (450, 450)),
     "zero_filled": Entry("zero_filled", (1, 1)),
 }
 # Table 3: what the whole model is worth over its parts.
 WITHOUT: dict[str, Entry] = {
-    "kspace_transformer_no_refine": Entry("kspace_transformer", (600, 600), {"refine": False}, _NARROW),
+    "kspace_transformer_no_refine": Entry("kspace_transformer", (400, 400), {"refine": False}, _NARROW),
     "kspace_transformer_no_refine_no_lr": Entry(
-        "kspace_transformer", (600, 600), {"refine": False, "lowres": False}, _NARROW
+        "kspace_transformer", (400, 400), {"refine": False, "lowres": False}, _NARROW
     ),
 }
 # Each named change of plus taken back, alone; at the small scale and on points.
-_PLUS = partial(Entry, "kspace_transformer_plus", (900, 900))
+_PLUS = partial(Entry, "kspace_transformer_plus", (370, 370))
 CHANGES: dict[str, Entry] = {
     "kspace_transformer_plus_unaligned": _PLUS({"aligned": False}),
-    "kspace_transformer_plus_patch2": _PLUS({"patch": (2, 2)}),
+    "kspace_transformer_plus_patch2": replace(_PLUS({"patch": (2, 2)}), steps=(260, 260)),
     "kspace_transformer_plus_unwhitened": _PLUS({"whiten": False}),
     "kspace_transformer_plus_blind_lr": _PLUS({"known": False}),
     "kspace_transformer_plus_lr_alone": _PLUS({"hr_reads_samples": False}),
-    "kspace_transformer_plus_hr6": _PLUS({"hr_layers": 6}),
-    "kspace_transformer_plus_thin": _PLUS({"refine_channels": (16, 32, 48)}),
+    "kspace_transformer_plus_hr6": replace(_PLUS({"hr_layers": 6}), steps=(260, 260)),
+    "kspace_transformer_plus_thin": replace(_PLUS({"refine_channels": (16, 32, 48)}), steps=(540, 540)),
 }
 
 
@@ -140,7 +140,7 @@ def small(name: str, family: str) -> Recipe:
     entry = {**ENTRIES, **WITHOUT, **CHANGES}[name]
     steps = entry.steps[FAMILIES.index(family)]
     stage = Stage("joint", steps, learning_rate=2e-3, matrix_rate=0.02, warmup=30, save_every=100,
-                  validate_every=max(1, steps // 8))  # fmt: skip
+                  validate_every=max(1, steps // 4))  # fmt: skip
     return Recipe(
         f"{name}_small_{family}",
         entry.model,
@@ -151,7 +151,7 @@ def small(name: str, family: str) -> Recipe:
         acquisition=acquisition("small", family),
         task=Reconstruction(),
         stages=_three(stage, entry) if entry.model == "kspace_transformer" else (stage,),
-        batch_size=4,
+        batch_size=2,
         frames=None,
     )
 

@@ -32,6 +32,9 @@ def preprocessing_of(recipe: Recipe) -> dict[str, object]:
         "virtual_coils": acquisition.virtual_coils,
         "snr": None if acquisition.snr is None else list(acquisition.snr),
         "reference": acquisition.reference,
+        "reference_kspace": acquisition.reference_kspace,
+        "one_mask": acquisition.one_mask,
+        "masks_on_matrix": acquisition.masks_on_matrix,
         "fully_sampled": recipe.fully_sampled,
         "recipe": recipe.name,
         "seed": recipe.seed,
@@ -63,6 +66,9 @@ def acquisition_of(seen: Preprocessing) -> Acquisition:
         matrix=matrix_of(seen),
         fov_mm=seen.get("fov_mm", usual.fov_mm),
         reference=seen.get("reference", usual.reference),
+        reference_kspace=seen.get("reference_kspace", usual.reference_kspace),
+        one_mask=seen.get("one_mask", usual.one_mask),
+        masks_on_matrix=seen.get("masks_on_matrix", usual.masks_on_matrix),
     )
 
 
@@ -73,7 +79,7 @@ def data_of(seen: Preprocessing, name: str | None = None) -> DataSet:
     """
     name = str(seen.get("trained_on", "heart")) if name is None else name
     y, x = seen.get("shape", (64, 64))
-    found = sized(name, int(seen.get("n_frames", 12)), (y, x))
+    found = sized(name, int(seen.get("n_frames", 12)), (y, x), seen.get("fov_mm"))
     if task_of(seen).names and not found.labelled:
         raise ValueError(
             f"evaluating on {name}: got a checkpoint that segments {', '.join(task_of(seen).names)}; "

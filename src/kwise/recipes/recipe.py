@@ -16,9 +16,10 @@ class Recipe:
     beside it.
 
     `options` are the model's constructor keywords. `frames` and `points` are what a training step asks of a
-    case (None: everything); `uses` steps in a row ask the same cases for other frames. `frame_counts` brings
-    cines of any length to one of these. `fully_sampled` hides the undersampling from the model: the upper
-    bound. `init_from` names a checkpoint folder to start from.
+    case (None: everything). `frame_counts` brings cines of any length to one of these. `fully_sampled` hides
+    the undersampling from the model: the upper bound. `init_from` names a checkpoint folder to start from, or
+    several that give an encoder each. `n_train` bounds the cases trained on (None: all there are);
+    `n_validation` cases choose weights, `n_calibration` fit what a model keeps of them (thresholds, spreads).
     `published` maps R to the published (mean, sd) of the paper's own score.
     """
 
@@ -33,14 +34,15 @@ class Recipe:
     stages: tuple[Stage, ...] = (Stage(),)
     batch_size: int = 8
     frames: int | None = 3
-    uses: int = 1
     points: int | None = None
     augment: str = "none"
     frame_counts: tuple[int, ...] | None = None
     fully_sampled: bool = False
-    init_from: str | None = None
+    init_from: str | tuple[str, ...] | None = None
+    n_train: int | None = None
     seed: int = 0
     n_validation: int = 20
+    n_calibration: int = 200
     published: Mapping[float, tuple[float, float]] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, object]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from kwise.recipes.recipe import Recipe
 from kwise.recipes.run import source, train_recipe
 from kwise.recipes.scoring import evaluate_checkpoint
+from kwise.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,8 @@ class Row:
     """One row: a trained recipe, and how it is scored on `n` cases (None: all) of a split.
 
     `table` is the folder of its scores. `suffix` ends the names of its files, where several runs share a row
-    because every R has a model of its own.
+    because every R has a model of its own. `rates` and `task` are the recipe's own where None; `make`, for a
+    row that no network stands behind, writes its scores into a folder.
     """
 
     name: str
@@ -29,6 +31,9 @@ class Row:
     suffix: str = ""
     split: str = "test"
     n: int | None = 100
+    rates: tuple[float, ...] | None = None
+    task: Task | None = None
+    make: "Callable[[Row, Path, Path], object] | None" = None
 
     @property
     def run(self) -> str:
@@ -73,6 +78,9 @@ def regenerate(
         scored = results / row.place
         if (only is not None and row.name != only) or (scored / f"scores{row.suffix}.csv").exists():
             continue
+        if row.make is not None:
+            row.make(row, scored, runs)
+            continue
         folder = runs / row.run
         checkpoint = folder / "checkpoint"
         if not checkpoint.exists():
@@ -90,10 +98,10 @@ def score_row(row: Row, checkpoint: Path, folder: Path, rates: Sequence[float] |
     return evaluate_checkpoint(
         checkpoint,
         folder,
-        row.recipe.acquisition.accelerations if rates is None else rates,
+        rates or row.rates or row.recipe.acquisition.accelerations,
         data=source(row.recipe),
         acquisition=row.recipe.acquisition,
-        task=row.recipe.task,
+        task=row.recipe.task if row.task is None else row.task,
         split=row.split,
         n=row.n,
         control=row.control,

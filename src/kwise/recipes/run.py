@@ -13,49 +13,26 @@ from torch import Tensor, nn
 
 from kwise import __version__
 from kwise.atomic import write_atomically
-from kwise.checkpoint import load_checkpoint, save_checkpoint
+from kwise.checkpoint import save_checkpoint
 from kwise.data import DataSet, sized
 from kwise.data.augment import AUGMENTATIONS
 from kwise.data.loader import Acquisition, TrainingBatches, cached, evaluation_batches
-from kwise.models import MODELS
 from kwise.models.mean_shape import MeanShape
-from kwise.recipes.overrides import check_options
+from kwise.models.train_mean import TrainMean
 from kwise.recipes.preprocessing import preprocessing_of
 from kwise.recipes.recipe import Recipe
-from kwise.seeding import seed_of
+from kwise.recipes.starting import build
 from kwise.training import is_first_process, train
-from kwise.types import Batch
+from kwise.types import Batch, Prediction, Targets
 
 RECIPE = "recipe.json"  # of a run folder: the recipe as it is run
 
 
-def build(recipe: Recipe) -> nn.Module:
-    """The recipe's model, its first weights drawn from the recipe's seed; from `init_from` where that is
-    given.
-    """
-    if recipe.model not in MODELS:
-        raise ValueError(f"building a model: got {recipe.model!r}; wanted one of {', '.join(MODELS)}")
-    if recipe.init_from is not None:
-        loaded = load_checkpoint(recipe.init_from, MODELS)
-        if loaded.name != recipe.model:
-            raise ValueError(
-                f"starting {recipe.name}: got a checkpoint of {loaded.name}; wanted {recipe.model}"
-            )
-        if loaded.options != dict(recipe.options):
-            raise ValueError(
-                f"starting {recipe.name}: got a checkpoint with options {loaded.options}; "
-                f"wanted {recipe.options}"
-            )
-        return loaded.model
-    check_options(MODELS[recipe.model], recipe.options, f"building {recipe.model}")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_of("weights", recipe.seed))
-        return MODELS[recipe.model](**recipe.options)
-
-
 def source(recipe: Recipe) -> DataSet:
-    """The recipe's data set, at its frame count and grid where the data set lets one choose."""
-    return sized(recipe.dataset, recipe.n_frames, recipe.shape)
+    """The recipe's data set, at its frame count, grid and field of view where the data set lets one
+    choose.
+    """
+    return sized(recipe.dataset, recipe.n_frames, recipe.shape, recipe.acquisition.fov_mm)
 
 
 def training_batches(recipe: Recipe, root: str | None = None) -> TrainingBatches:
@@ -66,7 +43,7 @@ def training_batches(recipe: Recipe, root: str | None = None) -> TrainingBatches
         replace(recipe.acquisition, accelerations=(1.0,)) if recipe.fully_sampled else recipe.acquisition
     )
     return TrainingBatches(
-        data.cases(root, "train"),
+        data.cases(root, "train", recipe.n_train),
         cached(read) if data.stored else read,
         acquisition,
         recipe.batch_size,
@@ -75,7 +52,6 @@ def training_batches(recipe: Recipe, root: str | None = None) -> TrainingBatches
         recipe.seed,
         AUGMENTATIONS[recipe.augment],
         recipe.frame_counts,
-        recipe.uses,
     )
 
 
@@ -102,7 +78,7 @@ def train_recipe(recipe: Recipe, folder: Path, *, root: str | None = None, progr
     if is_first_process():
         write_recipe(recipe, folder)
     batches = training_batches(recipe, root)
-    if isinstance(model, MeanShape):
+    if isinstance(model, (MeanShape, TrainMean)):
         model.fit(batches(step).targets for step in range(recipe.stages[0].steps))
     elif any(parameter.requires_grad for parameter in model.parameters()):
         done = 0
@@ -112,6 +88,9 @@ def train_recipe(recipe: Recipe, folder: Path, *, root: str | None = None, progr
             batch = partial(later, batches, done)
             train(model, batch, loss, stage, folder, validate=validate, progress=progress)
             done += stage.steps
+        calibrate = getattr(model, "calibrate", None)
+        if calibrate is not None:
+            calibrate(validation_answers(recipe, root, model, recipe.n_calibration))
     checkpoint = folder / "checkpoint"
     if is_first_process():
         save_checkpoint(checkpoint, model, recipe.model, recipe.options, preprocessing_of(recipe))
@@ -166,14 +145,24 @@ def validation_score(recipe: Recipe, root: str | None, model: nn.Module) -> floa
     """Mean of the task's progress over the validation split at R = 8, or at the recipe's first R without
     an 8; cases whose number nobody can know are left out.
     """
-    rates = recipe.acquisition.accelerations
-    rate = 1.0 if recipe.fully_sampled else 8.0 if 8.0 in rates else rates[0]
     values, was_training = [], model.training
-    device = next(model.parameters()).device
-    for batch in test_batches(source(recipe), recipe.acquisition, rate, "val", recipe.n_validation, root):
-        targets = batch.targets.to(device)
-        with torch.inference_mode():
-            answer = model.eval()(batch.measurement.to(device), targets.query)
+    for answer, targets in validation_answers(recipe, root, model, recipe.n_validation):
         values += [value for value in recipe.task.progress(answer, targets) if not math.isnan(value)]
     model.train(was_training)
     return sum(values) / max(1, len(values))
+
+
+def validation_answers(
+    recipe: Recipe, root: str | None, model: nn.Module, n: int
+) -> Iterator[tuple[Prediction, Targets]]:
+    """The model's answers to `n` validation cases at R = 8, or at the recipe's first R without an 8, and the
+    truth, both on the model's device; the model is left in eval mode.
+    """
+    rates = recipe.acquisition.accelerations
+    rate = 1.0 if recipe.fully_sampled else 8.0 if 8.0 in rates else rates[0]
+    device = next(model.parameters()).device
+    for batch in test_batches(source(recipe), recipe.acquisition, rate, "val", n, root):
+        targets = batch.targets.to(device)
+        with torch.no_grad():
+            answer = model.eval()(batch.measurement.to(device), targets.query)
+        yield answer, targets

@@ -3,6 +3,9 @@
 from kwise.recipes import (
     disk_figures,
     disk_table,
+    kmtr,
+    kmtr_figures,
+    kmtr_table,
     kspace_transformer_figures,
     kspace_transformer_table,
     raw_table,
@@ -18,4 +21,5 @@ TABLES: dict[str, PaperTable] = {
         kspace_transformer_figures.figures,
     ),
     "raw": PaperTable(raw_table.SCALES, raw_table.rows, raw_table.text, raw_table.figures),
+    "kmtr": PaperTable(tuple(kmtr.SCALES), kmtr_table.rows, kmtr_table.text, kmtr_figures.figures),
 }

@@ -120,9 +120,17 @@ def _outline(labels: np.ndarray) -> np.ndarray:
     return (labels > 0) & np.any([labels != other for other in neighbours], axis=0)
 
 
+_MASK = ((24, 27, 34), (245, 196, 81))  # left out, acquired
+
+
 def mask_picture(mask: np.ndarray) -> bytes:
     """PNG of a line mask (t, ky) as ky down, t across: acquired lines bright."""
-    return png(np.ascontiguousarray(mask.T).astype(np.uint8), [(24, 27, 34), (245, 196, 81)])
+    return png(np.ascontiguousarray(mask.T).astype(np.uint8), _MASK)
+
+
+def mask_film(mask: np.ndarray) -> bytes:
+    """PNG film of a mask (t, ky, kx): acquired samples bright."""
+    return png(mask.astype(np.uint8).reshape(-1, mask.shape[-1]), _MASK)
 
 
 def curves(
@@ -132,18 +140,24 @@ def curves(
     marks: Mapping[str, int],
     unit: str,
     area_unit: str = "mm²",
+    bands: Mapping[str, tuple[Sequence[float], Sequence[float]]] | None = None,
 ) -> str:
     """SVG of area curves: `series` name -> (value per time in `area_unit`, colour), `known` truth as dots
     (NaN: none there).
 
-    `marks` name -> frame draws ED and ES; a line with class "now" is for the page to move with the cine.
+    `bands` name -> bounds shades an interval. `marks` name -> frame draws ED and ES; a line with class "now"
+    is for the page to move with the cine.
     """
     values = [v for line, _ in series.values() for v in line] + [v for line in known.values() for v in line]
+    bands = bands or {}
+    values += [v for _, high in bands.values() for v in high]
     top = _round_up(max((v for v in values if v == v), default=1.0))
     step = times[1] - times[0] if len(times) > 1 else 1.0
     plot = _Plot(times[0], max(times[-1], times[0] + step), top)
     parts = [plot.axes(unit), *(plot.mark(times[frame], name) for name, frame in marks.items())]
     for name, (line, colour) in series.items():
+        if name in bands:
+            parts.append(plot.band(times, *bands[name], colour))
         parts.append(plot.line(times, line, colour))
         parts += [plot.dot(t, v, colour) for t, v in zip(times, known.get(name, ())) if v == v]
     parts.append(plot.cursor())
@@ -194,6 +208,11 @@ class _Plot:
     def line(self, times: Sequence[float], values: Sequence[float], colour: Colour) -> str:
         points = " ".join(f"{self.x(t)},{self.y(v)}" for t, v in zip(times, values) if v == v)
         return f'<polyline points="{points}" fill="none" stroke="rgb{colour}" stroke-width="2.5"/>'
+
+    def band(self, times: Sequence[float], low: Sequence[float], high: Sequence[float], fill: Colour) -> str:
+        there, back = zip(times, high), reversed(list(zip(times, low)))
+        points = " ".join(f"{self.x(t)},{self.y(v)}" for t, v in (*there, *back))
+        return f'<polygon class="band" points="{points}" fill="rgb{fill}" fill-opacity="0.16"/>'
 
     def dot(self, time: float, value: float, colour: Colour) -> str:
         return (

@@ -20,6 +20,7 @@ from kwise.report.figures import (
     grey_film,
     kspace_film,
     label_film,
+    mask_film,
     mask_picture,
 )
 from kwise.report.template import SCRIPT, STYLE
@@ -31,13 +32,14 @@ FINEST = 512  # pixels a side that drawn labels may have
 class Page:
     """What the page shows.
 
-    `kspace` (z, t, ky, kx) magnitudes over coils, 0 where nothing was acquired; `mask` (z, t, ky) bool;
-    `zero_filled` (z, t, y, x) magnitudes, `shared` (z, y, x) those of all frames' lines together; `labels`
-    and `truth` (z, t, y, x) class indices (truth: -1 unknown; None: no segmentation, no truth in the file);
-    `reconstruction` (z, t, y, x) the model's image, `reference` (z, t, y, x) a fully sampled one it never
-    saw, or None. `class_names` by class index. `areas` and `true_areas` name -> mm^2 (`area_unit`) per
-    frame, names out of `class_names`. `tiles` are the big numbers, `facts` the table, `cautions` what a
-    reader must know before believing anything, each in a sentence.
+    `kspace` (z, t, ky, kx) magnitudes over coils, 0 where nothing was acquired; `mask` (z, t, ky, kx) bool,
+    kx 1 where lines are whole; `zero_filled` (z, t, y, x) magnitudes, `shared` (z, y, x) those of all frames'
+    lines together; `labels` and `truth` (z, t, y, x) class indices (truth: -1 unknown; None: no segmentation,
+    no truth in the file); `reconstruction` (z, t, y, x) the model's image, `reference` (z, t, y, x) a fully
+    sampled one it never saw, or None. `class_names` by class index. `areas` and `true_areas` name -> mm^2
+    (`area_unit`) per frame, names out of `class_names`. `tiles` are the big numbers, `measured` the table of
+    phenotypes, `facts` that of everything else, `cautions` what a reader must know before believing
+    anything, in sentences. `bands` name -> lower and upper bound of an area per frame.
     """
 
     title: str
@@ -58,9 +60,11 @@ class Page:
     true_areas: Mapping[str, Sequence[float]] = field(default_factory=dict)
     reference: np.ndarray | None = None
     subtitle: str = ""
+    measured: Mapping[str, str] = field(default_factory=dict)
     tiles: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
     cautions: Sequence[str] = ()
+    bands: Mapping[str, tuple[Sequence[float], Sequence[float]]] = field(default_factory=dict)
 
 
 def write_page(path: Path, page: Page) -> None:
@@ -78,8 +82,10 @@ def render(page: Page) -> str:
         *(f'<p class="note">{escape(sentence)}</p>' for sentence in page.cautions),
         _player(page),
         _section("What was acquired, and what the model answered", _key(page) + _slices(page, films)),
-        '<div class="two">',
-        _section(f"Areas over the heart beat, {page.area_unit}", _curves(page)) if page.areas else "",
+        '<div class="two"><div>',
+        _section(f"Areas over the heart beat, {page.area_unit}", _curves(page)) if _beats(page) else "",
+        _section("What was measured", _table(page.measured)) if page.measured else "",
+        "</div>",
         _section("About this answer", _table(page.facts)),
         "</div>",
     ]
@@ -92,6 +98,11 @@ def render(page: Page) -> str:
         f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body><main>\n{content}\n</main>\n'
         f"{data}<script>{SCRIPT}</script></body></html>\n"
     )
+
+
+def _beats(page: Page) -> bool:
+    """Whether there is a curve to draw."""
+    return bool(page.areas) and page.zero_filled.shape[1] > 1
 
 
 def _times(page: Page) -> list[float]:
@@ -122,9 +133,10 @@ def _tiles(page: Page) -> str:
 
 def _player(page: Page) -> str:
     last = page.zero_filled.shape[1] - 1
+    hidden, first = "" if last else " hidden", page.ed or 0
     return (
-        '<div class="player"><button id="play" type="button">Play</button>'
-        f'<input id="frame" type="range" min="0" max="{last}" value="{page.ed or 0}" aria-label="frame">'
+        f'<div class="player"><button id="play" type="button"{hidden}>Play</button>'
+        f'<input id="frame" type="range" min="0" max="{last}" value="{first}" aria-label="frame"{hidden}>'
         '<output id="told" for="frame"></output>'
         '<label><input id="tints" type="checkbox" checked> labels</label></div>'
     )
@@ -149,7 +161,7 @@ def _slices(page: Page, films: "_Films") -> str:
     """
     n = page.zero_filled.shape[0]
     middle = n // 2
-    rows = [[_kspace(page, films, middle), _mask(page, middle), _zero_filled(page, films, middle)]]
+    rows = [[_kspace(page, films, middle), _mask(page, films, middle), _zero_filled(page, films, middle)]]
     rows.append(_answers(page, films, middle))
     for z in range(n):
         if z != middle:
@@ -164,9 +176,15 @@ def _kspace(page: Page, films: "_Films", z: int) -> str:
     return _figure(page, z, film, "acquired k-space, log magnitude: ky down, kx across")
 
 
-def _mask(page: Page, z: int) -> str:
-    n_frames, lines = page.mask[z].shape
-    picture = data_uri(mask_picture(page.mask[z]))
+def _mask(page: Page, films: "_Films", z: int) -> str:
+    """Lines of all frames in one picture; where single samples were acquired, or one frame, as a film."""
+    lines_alone = bool((page.mask[z].any(axis=-1) == page.mask[z].all(axis=-1)).all())
+    if not lines_alone or page.mask.shape[1] == 1:
+        samples = mask_film(np.broadcast_to(page.mask[z], page.kspace[z].shape))
+        shown = films.show([samples], "mask, frame by frame", ratio="1", kind="sharp")
+        return _figure(page, z, shown, "mask, bright = acquired: ky down, kx across")
+    n_frames, lines = page.mask[z].shape[:2]
+    picture = data_uri(mask_picture(page.mask[z].any(axis=-1)))
     alt = f"mask: acquired phase-encoding lines of {lines}, in each of {n_frames} frames"
     here = f'<span class="here" style="width:{100 / n_frames:.3f}%"></span>'
     film = f'<div class="stage"><img class="mask" src="{picture}" alt="{alt}">{here}</div>'
@@ -256,9 +274,10 @@ def _curves(page: Page) -> str:
     series = {name: (page.areas[name], CLASS_COLOURS[list(page.class_names).index(name)]) for name in names}
     unit = "ms" if page.frame_ms else "frame"
     marks = {name: frame for name, frame in {"ED": page.ed, "ES": page.es}.items() if frame is not None}
-    picture = curves(_times(page), series, page.true_areas, marks, unit, page.area_unit)
+    picture = curves(_times(page), series, page.true_areas, marks, unit, page.area_unit, page.bands)
+    shade = '<p class="soft">Shaded: the interval of each frame.</p>' if page.bands else ""
     dots = '<p class="soft">Lines: this answer. Rings: the truth in the file.</p>' if page.true_areas else ""
-    return _key(page) + picture + dots
+    return _key(page) + picture + shade + dots
 
 
 def _table(facts: Mapping[str, str]) -> str:

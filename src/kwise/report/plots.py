@@ -16,7 +16,7 @@ FLOORS = ("mean_shape", "mean_shape_true_centre")
 
 def score_against_r(results: Results, path: Path, order: Sequence[str], metric: str, label: str) -> None:
     """Mean of one column against R for every row; floors dashed, controls dotted."""
-    figure, axes = _figure()
+    figure, axes = new_figure()
     for i, name in enumerate(name for name in order if name in results):
         rates, means = _means(results, name, metric)
         style = "--" if name in FLOORS else ":" if "shuffled" in name or "centre_only" in name else "-"
@@ -33,14 +33,17 @@ def learning_curves(logs: Mapping[str, Path], path: Path, label: str) -> None:
     """What validation measured (`label`) against core-seconds of training, from log.jsonl files by row
     name.
     """
-    figure, axes = _figure()
-    for i, (name, log) in enumerate(logs.items()):
-        lines = [json.loads(line) for line in log.read_text().splitlines()]
-        points = _curve(lines)
+    figure, axes = new_figure()
+    curves = {
+        name: _curve([json.loads(line) for line in log.read_text().splitlines()])
+        for name, log in logs.items()
+    }
+    for i, (name, points) in enumerate((name, points) for name, points in curves.items() if points):
         axes.plot(*zip(*points), ms=3, label=name, **_look(i))
     axes.set_xlabel("core-seconds of training")
     axes.set_ylabel(label)
-    figure.legend(fontsize=7, loc="outside right upper")
+    if axes.lines:
+        figure.legend(fontsize=7, loc="outside right upper")
     save(figure, path)
 
 
@@ -55,7 +58,7 @@ def answers(image: np.ndarray, truth: np.ndarray, labels: Mapping[str, np.ndarra
         for cell, (name, drawn) in zip(grid[row], columns.items()):
             cell.imshow(frame, cmap="gray", vmin=0, vmax=np.quantile(image, 0.995))
             if drawn is not None:
-                cell.imshow(_coloured(drawn[row]))
+                cell.imshow(coloured(drawn[row]))
             cell.set_axis_off()
             if row == 0:
                 cell.set_title(name, fontsize=6)
@@ -63,7 +66,7 @@ def answers(image: np.ndarray, truth: np.ndarray, labels: Mapping[str, np.ndarra
     save(figure, path)
 
 
-def _coloured(labels: np.ndarray) -> np.ndarray:
+def coloured(labels: np.ndarray) -> np.ndarray:
     """(y, x, 4) RGBA of LV pool, myocardium and RV pool; the rest is transparent."""
     colours = [(0, 0, 0, 0), (0.90, 0.33, 0.24, 0.6), (0.16, 0.65, 0.52, 0.6), (0.29, 0.56, 0.91, 0.6)]
     return np.array(colours)[np.clip(labels, 0, 3)]
@@ -95,14 +98,16 @@ def _means(results: Results, name: str, metric: str) -> tuple[list[float], list[
     return rates, [float(np.mean(values[rate])) for rate in rates]
 
 
-def _figure() -> tuple[Any, Any]:
+def new_figure(rows: int = 1, columns: int = 1, size: tuple[float, float] = (7.2, 4.0)) -> tuple[Any, Any]:
+    """A figure and its axes (one, or an array of rows x columns), drawn without a screen."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(7.2, 4.0), layout="constrained")
-    axes.grid(alpha=0.3)
+    figure, axes = pyplot.subplots(rows, columns, figsize=size, layout="constrained")
+    if rows * columns == 1:
+        axes.grid(alpha=0.3)
     return figure, axes
 
 

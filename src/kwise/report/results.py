@@ -12,11 +12,11 @@ from pathlib import Path
 Row = dict[str, float | str]
 Results = dict[str, dict[int, list[Row]]]  # model -> seed -> rows
 
-TEXT_COLUMNS = ("case", "class")
+TEXT_COLUMNS = ("case", "class", "checkpoint", "mask")
 
 
 def read_scores(path: Path | str) -> list[Row]:
-    """The rows of a CSV of scores: `case` and `class` are text, everything else a number.
+    """The rows of a CSV of scores: `case`, `class`, `checkpoint` and `mask` are text, the rest numbers.
 
     Errors: no such file, no rows, a column that is missing, a cell that is not a number.
     """

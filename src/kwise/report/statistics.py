@@ -68,15 +68,27 @@ class Agreement:
     failures: int
 
 
-def bootstrap_interval(values: ArrayLike, n_resamples: int = N_RESAMPLES) -> tuple[float, float]:
-    """Percentile bootstrap 95 % interval of the mean of values (n,); NaN for fewer than two."""
+def bootstrap_interval(
+    values: ArrayLike, n_resamples: int = N_RESAMPLES, statistic: str = "mean"
+) -> tuple[float, float]:
+    """Percentile bootstrap 95 % interval of the mean (or median) of values (n,); NaN for fewer than two."""
     x = np.asarray(values, dtype=float)
     if len(x) < 2:
         return np.nan, np.nan
     rng = np.random.default_rng(BOOTSTRAP_SEED)
-    means = x[rng.integers(0, len(x), size=(n_resamples, len(x)))].mean(axis=1)
-    low, high = np.percentile(means, [2.5, 97.5])
+    resampled = x[rng.integers(0, len(x), size=(n_resamples, len(x)))]
+    centres = np.median(resampled, axis=1) if statistic == "median" else resampled.mean(axis=1)
+    low, high = np.percentile(centres, [2.5, 97.5])
     return float(low), float(high)
+
+
+def share_interval(hits: int, n: int) -> tuple[float, float]:
+    """Wilson's 95 % interval (JASA 1927) of a share of `hits` among `n`; NaN for none."""
+    if n == 0:
+        return np.nan, np.nan
+    z, p = 1.959964, hits / n
+    centre, half = p + z**2 / (2 * n), z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    return float((centre - half) / (1 + z**2 / n)), float((centre + half) / (1 + z**2 / n))
 
 
 def summarise(values: Values) -> Summary:

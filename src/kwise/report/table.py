@@ -47,7 +47,7 @@ def score_table(
     """
     rates, published, digits = _accelerations(results), published or {}, _digits(metric)
     rows = []
-    for model in _ordered(results, order):
+    for model in ordered(results, order):
         for label, seeds in _seed_groups(model, results[model], per_seed):
             cells = [summarise(v) if v else None for v in (_values(seeds, metric, r) for r in rates)]
             rows.append((label, *(_summary_text(c, digits) for c in cells), _count_text(cells)))
@@ -73,7 +73,7 @@ def difference_table(
         )
     rates, digits = _accelerations(results), _digits(metric)
     rows = []
-    for model in _ordered(results, order):
+    for model in ordered(results, order):
         if model != reference:
             pairs = [
                 (_values(results[model], metric, r), _values(results[reference], metric, r)) for r in rates
@@ -94,7 +94,7 @@ def agreement_table(results: Results, quantity: str, *, order: Sequence[str] = (
     rates = _accelerations(results)
     rows = tuple(
         (model, *(_agreement_text(results[model], quantity, rate) for rate in rates))
-        for model in _ordered(results, order)
+        for model in ordered(results, order)
     )
     notes = ("R2 = 1 - SS_residual / SS_total; bias = mean of predicted - true ± its sd; r = Pearson",)
     return Table(quantity, ("model", *_rate_names(rates)), rows, notes)
@@ -107,7 +107,7 @@ def frame_table(
     a dead output is a column of zeros.
     """
     sums: dict[tuple[str, str], dict[int, list[float]]] = {}
-    for model in _ordered(frames, order):
+    for model in ordered(frames, order):
         for row in (row for rows in frames[model].values() for row in rows):
             if row["acceleration"] == acceleration:
                 per_frame = sums.setdefault((model, str(row.get("class", ""))), {})
@@ -158,7 +158,8 @@ def _rate_names(rates: Sequence[float]) -> tuple[str, ...]:
     return tuple(f"R = {rate:g}" for rate in rates)
 
 
-def _ordered(results: Results, order: Sequence[str]) -> list[str]:
+def ordered(results: Results, order: Sequence[str]) -> list[str]:
+    """The rows there are: those of `order` first, as it says, then the others by name."""
     return [m for m in order if m in results] + sorted(m for m in results if m not in order)
 
 

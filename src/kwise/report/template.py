@@ -59,6 +59,7 @@ th { font-weight: 500; color: var(--soft); width: 38%; }
 .two { display: grid; align-items: start; gap: 16px;
   grid-template-columns: repeat(auto-fit, minmax(330px, 1fr)); }
 .two .card { margin: 0; }
+.two .card + .card { margin-top: 16px; }
 """
 
 # One frame number drives every film, the cursor of the curves and the line in the mask.
@@ -77,7 +78,7 @@ function cursor(line) {
 
 function words() {
   const time = page.unit ? ' · ' + Math.round(times[now]) + ' ' + page.unit : '';
-  const phase = now === page.ed ? ' · ED' : now === page.es ? ' · ES' : '';
+  const phase = n === 1 ? '' : now === page.ed ? ' · ED' : now === page.es ? ' · ES' : '';
   return 'frame ' + (now + 1) + ' of ' + n + time + phase;
 }
 

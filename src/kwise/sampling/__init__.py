@@ -8,7 +8,7 @@ from collections.abc import Callable
 from torch import Generator, Tensor
 
 from kwise.sampling.budget import achieved_acceleration
-from kwise.sampling.files import load_mask
+from kwise.sampling.files import lines_in_words, load_mask, save_mask
 from kwise.sampling.kt import kt_variable_density
 from kwise.sampling.lines import equispaced_lines, gaussian_lines, random_lines, uniform_lines
 from kwise.sampling.planes import gaussian_2d, gaussian_2d_centre, uniform_1d, uniform_1d_centre
@@ -23,7 +23,9 @@ __all__ = [
     "draw_mask",
     "draw_plane_mask",
     "draw_trajectory",
+    "lines_in_words",
     "load_mask",
+    "save_mask",
 ]
 
 # Whole readout lines: (n_lines, n_frames, R, generator) -> (t, ky).

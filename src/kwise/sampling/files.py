@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kwise.atomic import write_atomically
+
 
 def load_mask(path: str | Path, n_lines: int, n_frames: int) -> Tensor:
     """(t, ky) bool from a .txt (0 and 1, by spaces or commas), .npy or .npz file of one matrix, ky x t or t x
@@ -31,6 +33,42 @@ def load_mask(path: str | Path, n_lines: int, n_frames: int) -> Tensor:
         raise ValueError(f"{doing}: got a mask that is all false; wanted at least one acquired line")
     mask = torch.from_numpy(matrix != 0)
     return (mask if mask.shape == (n_frames, n_lines) else mask.T).contiguous()
+
+
+def save_mask(path: str | Path, mask: Tensor, about: str = "") -> None:
+    """Write a mask (t, ky) bool as .txt (a row of 0 and 1 per frame, `about` above it behind #) or .npy, as
+    `load_mask` reads them.
+
+    The file is there whole or not at all. ValueError for another suffix or shape.
+    """
+    path = Path(path)
+    doing = f"writing mask {path}"
+    if path.suffix not in (".txt", ".npy"):
+        raise ValueError(f"{doing}: got suffix {path.suffix!r}; wanted .txt or .npy")
+    if mask.ndim != 2 or mask.dtype != torch.bool:
+        raise ValueError(f"{doing}: got {mask.dtype} {tuple(mask.shape)}; wanted torch.bool (t, ky)")
+    rows = mask.to(torch.uint8).numpy()
+    if path.suffix == ".txt":
+        write_atomically(path, lambda part: np.savetxt(part, rows, fmt="%d", header=about))
+    else:
+        buffer = io.BytesIO()
+        np.save(buffer, rows)
+        write_atomically(path, lambda part: part.write_bytes(buffer.getvalue()))
+
+
+def lines_in_words(mask: Tensor) -> str:
+    """The acquired lines of a mask (t, ky), a row of text per frame: indices from 0, and offsets from DC.
+
+    What a sequence programmer needs to type in: DC is index n_lines // 2, offset 0.
+    """
+    n_frames, n_lines = mask.shape
+    rows = [f"# {n_lines} phase-encoding lines (ky 0 to {n_lines - 1}), DC is line {n_lines // 2}"]
+    rows.append("# frame; lines acquired; their indices from 0; their offsets from DC")
+    for frame in range(n_frames):
+        lines = mask[frame].nonzero().flatten().tolist()
+        offsets = " ".join(f"{line - n_lines // 2:+d}" for line in lines)
+        rows.append(f"{frame + 1}; {len(lines)}; {' '.join(map(str, lines))}; {offsets}")
+    return "\n".join(rows) + "\n"
 
 
 def _read_matrix(path: Path, doing: str) -> np.ndarray:

@@ -3,15 +3,34 @@
 import difflib
 from collections.abc import Mapping
 
+from kwise.tasks.diagnosis import Diagnosis
+from kwise.tasks.joint import Joint
+from kwise.tasks.phenotypes import Phenotypes
+from kwise.tasks.pretraining import Pretraining
 from kwise.tasks.reconstruction import Reconstruction
 from kwise.tasks.segmentation import Segmentation
 from kwise.tasks.task import Task
 
-__all__ = ["TASKS", "Reconstruction", "Segmentation", "Task", "make_task", "task_name"]
+__all__ = [
+    "TASKS",
+    "Diagnosis",
+    "Joint",
+    "Phenotypes",
+    "Pretraining",
+    "Reconstruction",
+    "Segmentation",
+    "Task",
+    "make_task",
+    "task_name",
+]
 
 TASKS: dict[str, type[Task]] = {
     "segmentation": Segmentation,
     "reconstruction": Reconstruction,
+    "phenotypes": Phenotypes,
+    "diagnosis": Diagnosis,
+    "pretraining": Pretraining,
+    "joint": Joint,
 }
 
 

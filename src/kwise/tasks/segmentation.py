@@ -126,6 +126,8 @@ class Segmentation:
             raise ValueError(
                 "scoring a segmentation: got a case without labelled pixels; wanted at least one"
             )
+        labelled = (truth != IGNORE).flatten(1).any(dim=1)  # a view nobody labelled has no areas either
+        probabilities, labels, truth = probabilities[:, labelled], labels[labelled], truth[labelled]
         hard, soft = dice(labels, truth, self.n_classes), soft_dice(probabilities, truth)
         row = {"dice_foreground": float(hard[1:].mean()), **self._named("dice_{}", hard)}
         row |= {"soft_foreground": float(soft[1:].mean()), **self._named("soft_{}", soft)}

@@ -1,0 +1,228 @@
+"""k-MTR's models (arXiv 2603.09945) and their rivals at the paper's scale and at a scale for two CPU cores,
+on the virtual population.
+
+Small scale: 64 x 64 x 5 frames, 9 views over 180 mm, 2,000 subjects, one model for R = 2, 4, 8, 16. Paper
+scale: 128 x 128 x 25 frames, all 40,000 training subjects, the published widths, batches, accelerations and
+mean squared error. Stages chain through the checkpoints in runs/.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+
+from kwise.data.loader import Acquisition
+from kwise.recipes.recipe import Recipe
+from kwise.tasks import Diagnosis, Joint, Phenotypes, Pretraining, Reconstruction, Segmentation, Task
+from kwise.training import Stage
+
+EVERY_R = (2.0, 4.0, 8.0, 16.0)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What all recipes of a scale share. `pace` multiplies the steps of every stage."""
+
+    name: str
+    preset: str
+    shape: tuple[int, int]
+    n_frames: int
+    fov_mm: float
+    n_train: int | None
+    pretraining: str
+    save_every: int
+    matrix_rate: float
+    learning_rate: float
+    pace: float = 1.0
+    precision: str = "32-true"
+
+
+SCALES = {
+    "small": Scale("small", "small", (64, 64), 5, 180.0, 2000, "l1_hdr", 50, 0.02, 1e-3),
+    "paper": Scale("paper", "paper", (128, 128), 25, 230.4, None, "mse", 500, 0.0, 1e-4, 400.0, "bf16-mixed"),
+}
+
+
+def _recipe(
+    scale: Scale,
+    row: str,
+    model: str,
+    task: Task,
+    steps: int,
+    batch: int,
+    options: Mapping[str, object] | None = None,
+    *,
+    rates: tuple[float, ...] = EVERY_R,
+    reference: bool = False,
+    full: bool = False,
+    init: tuple[str, ...] = (),
+) -> Recipe:
+    """A recipe of this table; `init` names the rows of the same scale whose encoders it begins with."""
+    stage = Stage(
+        steps=max(1, round(steps * scale.pace)),
+        learning_rate=scale.learning_rate,
+        matrix_rate=scale.matrix_rate,
+        warmup=max(1, round(0.1 * steps * scale.pace)),
+        save_every=scale.save_every,
+        precision=scale.precision,
+    )
+    acquisition = Acquisition(
+        masks=("kt_variable_density",),
+        accelerations=rates,
+        phase="paper",
+        snr=(20.0, 60.0),
+        matrix=scale.shape,
+        fov_mm=scale.fov_mm,
+        reference=reference,
+        one_mask=True,
+    )
+    return Recipe(
+        _name(row, scale.name),
+        model,
+        "population",
+        scale.n_frames,
+        scale.shape,
+        options or {},
+        acquisition,
+        task,
+        (stage,),
+        batch,
+        None,
+        fully_sampled=full,
+        init_from=tuple(f"runs/{_name(start, scale.name)}-seed{{seed}}/checkpoint" for start in init) or None,
+        n_train=scale.n_train,
+        n_validation=100,
+    )
+
+
+def _name(row: str, scale: str) -> str:
+    return f"kmtr_{row}_{scale}"
+
+
+# -- Stage I and II
+
+
+def image_mae(scale: Scale) -> Recipe:
+    """Stage I for images: 70 % of the patches hidden."""
+    options = {"preset": scale.preset}
+    task = Pretraining(scale.pretraining)
+    return _recipe(scale, "image_mae", "image_mae", task, 200, 16, options, reference=True, full=True)
+
+
+def kspace_mae(scale: Scale) -> Recipe:
+    """Stage I for k-space: what the scan left out is hidden."""
+    made = _recipe(
+        scale, "kspace_mae", "kspace_mae", Pretraining(scale.pretraining), 200, 12, {"preset": scale.preset}
+    )
+    return replace(made, acquisition=replace(made.acquisition, reference_kspace=True))
+
+
+def align(scale: Scale) -> Recipe:
+    """Stage II: 256 subjects a step at the paper's scale, 64 at the small one, embedded in chunks."""
+    options = {"preset": scale.preset, "chunk": 32}
+    batch = 64 if scale.name == "small" else 256
+    init = ("image_mae", "kspace_mae")
+    made = _recipe(scale, "align", "kmtr_align", Pretraining(), 40, batch, options, reference=True, init=init)
+    return replace(made, stages=(replace(made.stages[0], name="align"),))
+
+
+# -- Stage III and the rivals; the head is a word of `kwise.models.kmtr.HEADS`
+
+
+def _head(
+    scale: Scale, row: str, head: str, task: Task, *, init: tuple[str, ...] = ("align",), batch: int = 16
+) -> Recipe:
+    options = {"preset": scale.preset, "head": head}
+    steps = 200 if head in ("phenotypes", "diseases") else 160
+    reference = head == "image"
+    return _recipe(scale, row, "kmtr", task, steps, batch, options, reference=reference, init=init)
+
+
+def _image_row(scale: Scale, row: str, head: str, task: Task, init: tuple[str, ...] = ()) -> Recipe:
+    options = {"preset": scale.preset, "head": head}
+    return _recipe(scale, row, "vit", task, 240, 16, options, full=True, init=init)
+
+
+def _resnet(scale: Scale, row: str, sees: str, full: bool) -> Recipe:
+    options = {"sees": sees, "n_frames": scale.n_frames, "channels": 32 if scale.name == "small" else 64}
+    return _recipe(scale, row, "resnet50", Phenotypes(), 240, 16, options, full=full)
+
+
+def joint(scale: Scale) -> Recipe:
+    """Ours: every head at once, every R, from scratch."""
+    task = Joint(reconstruction=0.5)
+    return _recipe(scale, "joint", "kmtr_joint", task, 300, 8, {"preset": scale.preset}, reference=True)
+
+
+def nnunet(scale: Scale, row: str, full: bool) -> Recipe:
+    """The nnU-Net-style network, fully sampled (upper bound) or on zero-filled images."""
+    channels = (16, 32, 64, 96) if scale.name == "small" else (32, 64, 128, 256)
+    options = {"n_classes": 6, "channels": channels}
+    task = Segmentation(n_classes=6)
+    made = _recipe(scale, row, "nnunet_style", task, 140, 4, options, full=full, rates=(8.0,))
+    return replace(made, frames=2)
+
+
+def li_net(scale: Scale) -> Recipe:
+    """Its three steps: label autoencoder, predictor of its latents, both."""
+    options = {"n_classes": 6, "matrix": scale.shape, "n_frames": scale.n_frames}
+    task = Segmentation(n_classes=6)
+    made = replace(_recipe(scale, "li_net", "li_net", task, 60, 4, options, rates=(8.0,)), frames=2)
+    whole = made.stages[0]
+    return replace(made, stages=tuple(replace(whole, name=n) for n in ("autoencoder", "predictor", "joint")))
+
+
+def k_gin(scale: Scale) -> Recipe:
+    """k-GIN; the published widths at the paper's scale."""
+    options: dict[str, object] = {"matrix": scale.shape, "n_frames": scale.n_frames}
+    if scale.name == "paper":
+        options |= {"width": 512, "layers": 12, "decoder_layers": 8, "refine_layers": 8, "heads": 16}
+    return _recipe(scale, "k_gin", "k_gin", Reconstruction("l1"), 60, 2, options, reference=True)
+
+
+ROWS: Mapping[str, Callable[[Scale], Recipe]] = {
+    "image_mae": image_mae,
+    "kspace_mae": kspace_mae,
+    "align": align,
+    "phenotypes": lambda s: _head(s, "phenotypes", "phenotypes", Phenotypes()),
+    "diseases": lambda s: _head(
+        s, "diseases", "diseases", Diagnosis(), batch=32 if s.name == "paper" else 16
+    ),
+    "segmentation": lambda s: _head(s, "segmentation", "segmentation", Segmentation(n_classes=6), batch=4),
+    "image": lambda s: _head(s, "image", "image", Reconstruction("l1"), batch=8),
+    "joint": joint,
+    "scratch": lambda s: _head(s, "scratch", "phenotypes", Phenotypes(), init=()),
+    "unaligned": lambda s: _head(s, "unaligned", "phenotypes", Phenotypes(), init=("kspace_mae",)),
+    "vit": lambda s: _image_row(s, "vit", "phenotypes", Phenotypes()),
+    "mae": lambda s: _image_row(s, "mae", "phenotypes", Phenotypes(), ("image_mae",)),
+    "resnet50_full": lambda s: _resnet(s, "resnet50_full", "images", True),
+    "resnet50_undersampled": lambda s: _resnet(s, "resnet50_undersampled", "images", False),
+    "resnet50_kspace": lambda s: _resnet(s, "resnet50_kspace", "kspace", False),
+    "vit_diseases": lambda s: _image_row(s, "vit_diseases", "diseases", Diagnosis()),
+    "mae_diseases": lambda s: _image_row(s, "mae_diseases", "diseases", Diagnosis(), ("image_mae",)),
+    "nnunet_full": lambda s: nnunet(s, "nnunet_full", True),
+    "nnunet_undersampled": lambda s: nnunet(s, "nnunet_undersampled", False),
+    "li_net": li_net,
+    "k_gin": k_gin,
+    "zero_filled": lambda s: _recipe(s, "zero_filled", "zero_filled", Reconstruction(), 1, 1, reference=True),
+    "train_mean": lambda s: _recipe(s, "train_mean", "train_mean", Phenotypes(), 25, 40),
+}
+# What `kwise train kmtr` runs, one after the other: three stages, then the heads.
+CHAIN = ("image_mae", "kspace_mae", "align", "phenotypes", "diseases", "segmentation", "image", "joint")
+
+
+def kmtr_recipes() -> Mapping[str, Callable[[], Recipe]]:
+    """All recipes of these tables by name, at both scales."""
+    return {
+        _name(row, scale.name): partial(make, scale)
+        for scale in SCALES.values()
+        for row, make in ROWS.items()
+    }
+
+
+def kmtr_chain(scale: str) -> tuple[str, ...]:
+    """The recipes of a whole k-MTR in the order in which they need each other; ValueError for
+    another scale.
+    """
+    if scale not in SCALES:
+        raise ValueError(f"choosing a scale: got {scale!r}; wanted one of {', '.join(SCALES)}")
+    return tuple(_name(row, scale) for row in CHAIN)

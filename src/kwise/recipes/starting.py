@@ -1,0 +1,72 @@
+"""Where a recipe's weights begin: drawn from its seed, a checkpoint of the same model, or the encoders of
+others.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from kwise.checkpoint import load_checkpoint
+from kwise.models import MODELS
+from kwise.recipes.overrides import check_options
+from kwise.recipes.recipe import Recipe
+from kwise.seeding import seed_of
+
+ENCODERS = ("kspace_encoder", "image_encoder")  # parts that one model may hand to another
+
+
+def build(recipe: Recipe) -> nn.Module:
+    """The recipe's model, its first weights drawn from the recipe's seed; from `init_from` where that is
+    given.
+
+    One checkpoint of the very model and options gives all of its weights. Checkpoints of other models give
+    their encoders: every part of ENCODERS that both have. "{seed}" in a folder's name is the recipe's own.
+    ValueError where none fits.
+    """
+    if recipe.model not in MODELS:
+        raise ValueError(f"building a model: got {recipe.model!r}; wanted one of {', '.join(MODELS)}")
+    check_options(MODELS[recipe.model], recipe.options, f"building {recipe.model}")
+    named = (recipe.init_from,) if isinstance(recipe.init_from, str) else recipe.init_from or ()
+    folders = [folder.replace("{seed}", str(recipe.seed)) for folder in named]
+    if len(folders) == 1:
+        loaded = load_checkpoint(folders[0], MODELS)
+        if loaded.name == recipe.model:
+            if loaded.options != dict(recipe.options):
+                raise ValueError(
+                    f"starting {recipe.name}: got a checkpoint with options {loaded.options}; "
+                    f"wanted {recipe.options}"
+                )
+            return loaded.model
+    model = _drawn(recipe)
+    for folder in folders:
+        _take_encoders(model, folder, recipe)
+    return model
+
+
+def _drawn(recipe: Recipe) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_of("weights", recipe.seed))
+        return MODELS[recipe.model](**recipe.options)
+
+
+def _take_encoders(model: nn.Module, folder: str, recipe: Recipe) -> None:
+    loaded = load_checkpoint(folder, MODELS)
+    doing = f"starting {recipe.name}"
+    shared = [name for name in ENCODERS if hasattr(model, name) and hasattr(loaded.model, name)]
+    if not shared:
+        got = f"a checkpoint of {loaded.name} in {folder}, with {_has(loaded.model)}"
+        raise ValueError(f"{doing}: got {got}; wanted {recipe.model}, or a model with {_has(model)}")
+    for name in shared:
+        try:
+            getattr(model, name).load_state_dict(getattr(loaded.model, name).state_dict())
+        except RuntimeError:
+            raise ValueError(
+                f"{doing}: got the {name} of a {loaded.name} in {folder} with options {loaded.options}; "
+                f"wanted one of the same sizes and tokens as {dict(recipe.options)}"
+            ) from None
+
+
+def _has(model: nn.Module) -> str:
+    parts: Sequence[str] = [name for name in ENCODERS if hasattr(model, name)]
+    return " and ".join(parts) or "no encoder to share"

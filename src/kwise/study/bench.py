@@ -1,0 +1,155 @@
+"""Cases measured in simulation and answered by a model: what every study, calibration and coverage table
+looks at.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from kwise.checkpoint import Loaded, load_checkpoint
+from kwise.data.acquisition import Acquisition, draw_scan_mask, measure, simulate
+from kwise.models import MODELS
+from kwise.models.controls import CONTROLS
+from kwise.predict.answer import matrix_of
+from kwise.sampling import MASKS, achieved_acceleration, load_mask
+from kwise.study.cohort import Cohort
+from kwise.types import IGNORE, Measurement, Query, Scan
+
+BATCH = 10  # cases of one shape answered together
+PIXELS_AT_ONCE = 2**20  # of all cases, slices and frames of a batch: bounds its memory
+
+
+@dataclass(frozen=True)
+class Answered:
+    """One case under one mask: logits (k, z, t, y, x) on its own grid, the truth there, and what was
+    acquired.
+
+    `seen` is the measurement (b = 1) as it entered the model; `achieved` the R of the mask on the scanner's
+    grid.
+    """
+
+    case: str
+    scan: Scan
+    logits: Tensor
+    truth: Tensor
+    seen: Measurement
+    achieved: float
+
+
+@dataclass
+class Bench:
+    """A model and a cohort: scans are simulated once, whatever the number of masks."""
+
+    loaded: Loaded
+    cohort: Cohort
+    snr: float | None = None
+    control: str | None = None  # of CONTROLS: changes what the model sees
+    own_truth: bool = False  # the model's own answer to all of k-space stands for the truth
+    scans: dict[str, Scan] = field(default_factory=dict)
+
+    @property
+    def acquisition(self) -> Acquisition:
+        """Field of view and matrix of the checkpoint's training; phase and noise as always in simulation."""
+        seen = self.loaded.preprocessing
+        snr = Acquisition.snr if self.snr is None else (self.snr, self.snr)
+        return Acquisition(matrix=matrix_of(seen), fov_mm=seen.get("fov_mm", Acquisition.fov_mm), snr=snr)
+
+    def scan(self, case: str) -> Scan:
+        """A case with all of its k-space; without labels the model's own answer to it becomes the truth."""
+        if case not in self.scans:
+            scan = simulate(self.cohort.read(case), self.acquisition, ("evaluation", case))
+            self.scans[case] = scan if scan.labels is not None else self._labelled_by_itself(scan)
+        return self.scans[case]
+
+    def _labelled_by_itself(self, scan: Scan) -> Scan:
+        self.own_truth = True
+        whole = measure(scan, torch.ones(1, 1, 1, 1, dtype=torch.bool), self.acquisition.matrix)
+        return replace(scan, labels=logits_of(self.loaded.model, whole, scan.shape[-2:])[0].argmax(dim=0))
+
+    def answers(self, mask: str, acceleration: float | None) -> Iterator[Answered]:
+        """Every case under a family at R, or under a mask from a file; masks depend on (case, R) alone."""
+        for group in _alike([self.scan(case) for case in self.cohort.cases]):
+            masks = [scan_mask(scan, mask, acceleration) for scan in group]
+            seen = [measure(scan, lines, self.acquisition.matrix) for scan, lines in zip(group, masks)]
+            together = Measurement.stack(seen)
+            if self.control is not None:
+                together = CONTROLS[self.control](together)
+            logits = logits_of(self.loaded.model, together, group[0].shape[-2:])
+            for i, (scan, lines) in enumerate(zip(group, masks)):
+                assert scan.labels is not None
+                one = case_of(together, i)
+                yield Answered(scan.case, scan, logits[i], scan.labels, one, achieved_acceleration(lines))
+
+
+def open_bench(
+    checkpoint: Path, cohort: Cohort, snr: float | None = None, control: str | None = None
+) -> Bench:
+    """A bench with the model of a checkpoint."""
+    return Bench(load_checkpoint(checkpoint, MODELS), cohort, snr, control)
+
+
+def case_of(measurement: Measurement, i: int) -> Measurement:
+    """One case of a batch, as a batch of one."""
+
+    def only(x: Tensor | None) -> Tensor | None:
+        return None if x is None else x[i : i + 1]
+
+    return replace(
+        measurement,
+        kspace=measurement.kspace[i : i + 1],
+        mask=measurement.mask[i : i + 1],
+        coil_maps=only(measurement.coil_maps),
+        trajectory=only(measurement.trajectory),
+        spacing_mm=only(measurement.spacing_mm),
+    )
+
+
+def scan_mask(scan: Scan, mask: str, acceleration: float | None) -> Tensor:
+    """(z, t, ky, 1): lines of a family, drawn by (case, R) as in every table, or one mask from a file for all
+    slices.
+    """
+    n_slices, n_frames, n_lines, _ = scan.shape
+    if mask in MASKS:
+        assert acceleration is not None
+        return draw_scan_mask(scan, mask, acceleration, ("evaluation", scan.case, float(acceleration)))
+    return torch.stack([load_mask(mask, n_lines, n_frames)] * n_slices).unsqueeze(-1)
+
+
+@torch.inference_mode()
+def logits_of(model: nn.Module, measurement: Measurement, resolution: Sequence[int]) -> Tensor:
+    """Logits (b, k, z, t, y, x) of all frames on a grid of `resolution`, a few frames at a time."""
+    grid = (resolution[0], resolution[1])
+    b, z = len(measurement.kspace), measurement.n_slices
+    at_once = max(1, PIXELS_AT_ONCE // (b * z * grid[0] * grid[1]))
+    parts = []
+    for some in torch.arange(measurement.n_frames).split(at_once):
+        found = model(measurement, Query(frames=some.expand(b, -1), resolution=grid)).logits
+        if found is None:
+            raise ValueError(f"studying {type(model).__name__}: got no logits; wanted a segmentation model")
+        parts.append(found)
+    return torch.cat(parts, dim=3)
+
+
+def is_labelled(truth: Tensor) -> bool:
+    """True where somebody annotated at least one pixel."""
+    return bool((truth != IGNORE).any())
+
+
+def _alike(scans: Sequence[Scan]) -> Iterator[list[Scan]]:
+    """Scans in batches of equal shape and coils, in order."""
+    group: list[Scan] = []
+    for scan in scans:
+        if group and (len(group) == BATCH or _form(scan) != _form(group[0])):
+            yield group
+            group = []
+        group.append(scan)
+    if group:
+        yield group
+
+
+def _form(scan: Scan) -> tuple:
+    assert scan.kspace is not None
+    return tuple(scan.kspace.shape), None if scan.coil_maps is None else tuple(scan.coil_maps.shape)

@@ -1,0 +1,149 @@
+"""What a study runs: checkpoints x masks x accelerations on one cohort, and the name of each such cell on
+disk.
+"""
+
+import difflib
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from kwise.checkpoint import CONFIG, fingerprint
+from kwise.data import DATASETS
+from kwise.models.controls import CONTROLS
+from kwise.predict.files import SHIPPED, WEIGHTS
+from kwise.sampling import MASKS
+from kwise.uncertainty import CALIBRATION
+
+ACCELERATIONS = (2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
+FAMILIES = ("gaussian_lines", "kt_variable_density", "uniform")
+SCORES_VERSION = 1  # of the rows in a cell: another version is another file
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One study. `dataset` is a name of DATASETS or a folder of files; `split` None: study for the phantom,
+    val elsewhere.
+
+    `masks` are names of MASKS or files that `load_mask` reads, which have their own R. `snr` None: drawn per
+    case as in training (15 to 60). `control` is a word of CONTROLS: what the answers would be without the
+    evidence.
+    """
+
+    checkpoints: tuple[Path, ...]
+    dataset: str = "heart"
+    root: str | None = None
+    split: str | None = None
+    n: int = 60
+    accelerations: tuple[float, ...] = ACCELERATIONS
+    masks: tuple[str, ...] = FAMILIES
+    snr: float | None = None
+    control: str | None = None
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """A short name per checkpoint, each different: the folder's, or its parent's where it is called
+        checkpoint.
+        """
+        names = [
+            p.parent.name if p.name == "checkpoint" else p.name for p in map(Path.absolute, self.checkpoints)
+        ]
+        return tuple(
+            f"{name}-{names[:i].count(name) + 1}" if name in names[:i] else name
+            for i, name in enumerate(names)
+        )
+
+    @property
+    def cells(self) -> tuple["Cell", ...]:
+        """Every checkpoint x mask x R, in the order they run: all masks of the smallest R first."""
+        rates = sorted(set(self.accelerations))
+        families = [m for m in self.masks if m in MASKS]
+        files = [m for m in self.masks if m not in MASKS]
+        return tuple(
+            Cell(label, checkpoint, mask, rate)
+            for label, checkpoint in zip(self.labels, self.checkpoints)
+            for mask, rate in [(m, r) for r in rates for m in families] + [(m, None) for m in files]
+        )
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a study is judged by: endpoints (names of ENDPOINTS), tolerances that differ from theirs, mean or
+    median.
+
+    `grid` (lines, frames) of the mask to write, None: the cohort's.
+    """
+
+    endpoints: tuple[str, ...]
+    tolerances: dict[str, float]
+    statistic: str = "mean"
+    grid: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One model, one mask family at one R (None: a mask from a file, which has its own)."""
+
+    label: str
+    checkpoint: Path
+    mask: str
+    acceleration: float | None
+
+    @property
+    def mask_name(self) -> str:
+        """The family, or the stem of the mask's file."""
+        return self.mask if self.mask in MASKS else Path(self.mask).name
+
+    def file(self, folder: Path, plan: Plan) -> Path:
+        """Where its scores lie; whatever would change them (weights, calibration, cohort, mask) changes the
+        name.
+        """
+        mask = self.mask if self.mask in MASKS else _digest(Path(self.mask))
+        calibration = self.checkpoint / CALIBRATION
+        model = fingerprint(self.checkpoint), _digest(self.checkpoint / CONFIG)
+        bounds = _digest(calibration) if calibration.is_file() else ""
+        cohort = plan.dataset, plan.root, plan.split, plan.n, plan.snr, plan.control
+        words = (SCORES_VERSION, *model, bounds, *cohort, mask, self.acceleration)
+        key = hashlib.sha256("\x1f".join(map(str, words)).encode()).hexdigest()[:10]
+        rate = "file" if self.acceleration is None else f"R{self.acceleration:g}"
+        return folder / "cells" / f"{self.label}_{Path(self.mask).stem}_{rate}_{key}.csv"
+
+
+def check_plan(plan: Plan) -> Plan:
+    """The plan, its checkpoints found; ValueError for checkpoints, masks or data sets there are none of."""
+    for mask in plan.masks:
+        if mask not in MASKS and not Path(mask).is_file():
+            raise ValueError(f"choosing a mask: got {mask!r}; wanted a file, or {_nearest(mask, MASKS)}")
+    if plan.dataset not in DATASETS and not Path(plan.dataset).exists():
+        raise ValueError(
+            f"choosing a cohort: got {plan.dataset!r}; wanted a folder of files, or "
+            f"{_nearest(plan.dataset, DATASETS)}"
+        )
+    if min(plan.accelerations, default=0) < 1:
+        raise ValueError(f"planning a study: got R = {plan.accelerations}; wanted numbers from 1")
+    if plan.control is not None and plan.control not in CONTROLS:
+        raise ValueError(
+            f"choosing a control: got {plan.control!r}; wanted {_nearest(plan.control, CONTROLS)}"
+        )
+    folders = tuple(find_checkpoint(folder) for folder in plan.checkpoints)
+    return replace(plan, checkpoints=folders)
+
+
+def find_checkpoint(folder: Path) -> Path:
+    """The folder itself, or the shipped checkpoint of that name (`demo`)."""
+    if (folder / WEIGHTS).is_file():
+        return folder
+    if (SHIPPED / folder / WEIGHTS).is_file():
+        return SHIPPED / folder
+    shipped = ", ".join(sorted(file.parent.name for file in SHIPPED.glob(f"*/{WEIGHTS}")))
+    raise ValueError(
+        f"looking for a checkpoint: got no {folder / WEIGHTS}; wanted a folder of one, or {shipped}"
+    )
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:12]
+
+
+def _nearest(word: str, names: Iterable[str]) -> str:
+    return "one of " + ", ".join(difflib.get_close_matches(word, list(names), n=3, cutoff=0.5) or list(names))

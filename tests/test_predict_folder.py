@@ -1,0 +1,176 @@
+"""A folder of scans: a row a file, failures in the open, nothing answered twice, one process or several."""
+
+import csv
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from kwise.cli import main
+from kwise.data.kspace_file import write_scan
+from kwise.fourier import fft2c
+from kwise.predict import OUTPUTS, Order, is_cohort, predict_folder
+from kwise.predict import cohort as cohort_of_predict
+from kwise.types import Scan
+from raw_files import kspace_of, write_cfl, write_dicom
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory, save_tiny: Callable[..., Path]) -> Path:
+    return save_tiny(tmp_path_factory.mktemp("weights") / "tiny", {"matrix": [16, 16]})
+
+
+@pytest.fixture
+def scans(tmp_path: Path) -> Path:
+    """Two k-space files, one below; a BART pair; a DICOM series as a folder; a text; a damaged file."""
+    folder = tmp_path / "scans"
+    (folder / "site b").mkdir(parents=True)
+    for seed, name in enumerate(("one.h5", "site b/two.h5")):
+        image = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(seed))
+        write_scan(folder / name, Scan(Path(name).stem, kspace=fft2c(image).unsqueeze(0)))
+    write_cfl(folder / "b.cfl", kspace_of(1, 1, 1, 16, 16)[0, 0, 0].T[:, :, None, None])
+    (folder / "series").mkdir()
+    for t in range(2):
+        write_dicom(folder / "series" / f"{t}.dcm", np.full((16, 16), 7 + t), TriggerTime=40 * t)
+    (folder / "README.txt").write_text("not a scan")
+    (folder / "damaged.h5").write_bytes((folder / "one.h5").read_bytes()[:700])
+    (folder / ".hidden").write_text("passed over")
+    return folder
+
+
+NAMES = ["README.txt", "b.cfl", "damaged.h5", "one.h5", "series", str(Path("site b") / "two.h5")]
+
+
+def table_of(folder: Path) -> dict[str, dict[str, str]]:
+    with (folder / "phenotypes.csv").open() as file:
+        return {row["file"]: row for row in csv.DictReader(file)}
+
+
+def test_every_scan_has_a_row_and_failures_stay_in_the_open(
+    scans: Path, tmp_path: Path, checkpoint: Path
+) -> None:
+    heard: list[tuple[int, int, str]] = []
+    out = tmp_path / "out"
+    rows = predict_folder(
+        scans, out, Order(checkpoint), told=lambda i, n, row: heard.append((i, n, str(row["file"])))
+    )
+    assert [row["file"] for row in rows] == NAMES and heard[-1][:2] == (6, 6)
+    table = table_of(out)
+    assert {name: row["status"] for name, row in table.items()} == dict.fromkeys(NAMES, "answered") | {
+        "README.txt": "failed", "damaged.h5": "failed",
+    }  # fmt: skip
+    assert "no format kwise knows" in table["README.txt"]["error"] and not table["README.txt"]["slices"]
+    assert table["one.h5"]["slices"] == "2" and table["one.h5"]["frames"] == "3"
+    assert table["one.h5"]["acceleration_achieved"] == "1.00" and table["one.h5"]["LVEDV_mL"]
+    assert "magnitude" in table["series"]["simulated"] and not table["one.h5"]["simulated"]
+    assert (out / "site b" / "two.h5" / "report.html").is_file() and not (out / "damaged.h5").exists()
+
+
+def test_nothing_is_answered_twice_but_what_changed(
+    scans: Path, tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered: list[str] = []
+    real = cohort_of_predict.Asked.answer
+    monkeypatch.setattr(
+        cohort_of_predict.Asked,
+        "answer",
+        lambda self, file, folder: (answered.append(Path(file).name), real(self, file, folder))[1],
+    )
+    out = tmp_path / "out"
+    first = predict_folder(scans, out, Order(checkpoint))
+    everything, before = list(answered), table_of(out)
+    answered.clear()
+    assert predict_folder(scans, out, Order(checkpoint)) == first and table_of(out) == before
+    assert answered == ["README.txt", "damaged.h5"] and len(everything) == 6
+    shutil.copy(scans / "site b" / "two.h5", scans / "one.h5")
+    (out / "site b" / "two.h5" / "run.json").write_text("{")
+    answered.clear()
+    predict_folder(scans, out, Order(checkpoint))
+    assert answered == ["README.txt", "damaged.h5", "one.h5", "two.h5"]
+    answered.clear()
+    predict_folder(scans, out, Order(checkpoint, also=("parquet",)))
+    assert len(answered) == 6 and (out / "phenotypes.parquet").is_file()
+
+
+def test_workers_answer_the_same_and_one_that_dies_costs_its_own_scan_alone(
+    scans: Path, tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("README.txt", "b.cfl", "b.hdr"):
+        (scans / name).unlink()
+    shutil.rmtree(scans / "series")
+    alone = predict_folder(scans, tmp_path / "alone", Order(checkpoint))
+    monkeypatch.setattr(cohort_of_predict, "_start_worker", die_on_damage)
+    together = predict_folder(scans, tmp_path / "together", Order(checkpoint), workers=2)
+    told = {row["file"]: row for row in together}
+    assert told["damaged.h5"]["status"] == "failed" and "worker died" in str(told["damaged.h5"]["error"])
+    assert [row for row in together if row["file"] != "damaged.h5"] == [
+        row for row in alone if row["file"] != "damaged.h5"
+    ]
+    assert len(together) == 3 and not list(tmp_path.rglob("*.part"))
+
+
+def die_on_damage(order: Order) -> None:
+    """A worker that loads its checkpoint, and ends without a word when it meets the damaged file."""
+    import os
+
+    from kwise.predict import cohort
+
+    torch.set_num_threads(1)
+    asked = order.asked()
+
+    class Deadly:
+        weights, outputs = asked.weights, asked.outputs
+
+        def answer(self, file: Path, folder: Path) -> object:
+            if file.name == "damaged.h5":
+                os._exit(9)
+            return asked.answer(file, folder)
+
+    cohort._worker.append(Deadly())  # type: ignore[arg-type]
+
+
+def test_a_scan_that_is_a_folder_is_no_cohort(scans: Path) -> None:
+    assert is_cohort(scans) and not is_cohort(scans / "series") and not is_cohort(scans / "one.h5")
+
+
+def test_on_the_command_line(
+    scans: Path, tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["predict", str(scans), "-o", str(scans / "out"), "--checkpoint", str(checkpoint)]
+    assert main([*words, "--also", "mrd"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[-1].startswith("4 of 6 answered") and "[1/6] README.txt: failed: reading" in said[0]
+    assert (scans / "out" / "series" / "images.mrd.h5").is_file()
+    assert json.loads((scans / "out" / "one.h5" / "run.json").read_text())["outputs"][-1] == "mrd"
+    assert main(words) == 0  # its own answers below the folder are no scans
+    assert len(table_of(scans / "out")) == 6
+
+
+def test_folders_nobody_can_answer_are_one_line(
+    tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text("x")
+    (tmp_path / "file").write_text("x")
+    for source, target, said in (
+        ("empty", "out", "got no files in it; wanted scans"),
+        ("texts", "out", "got 1 files and no answer; wanted scans"),
+        ("texts", "file", "got a file of that name; wanted a folder"),
+    ):
+        words = ["predict", str(tmp_path / source), "-o", str(tmp_path / target)]
+        assert main([*words, "--checkpoint", str(checkpoint)]) == 2
+        lines = capsys.readouterr().err.splitlines()
+        assert len(lines) == 1 and said in lines[0], lines
+    with pytest.raises(ValueError, match=r"choosing outputs: got 'png'"):
+        predict_folder(tmp_path / "texts", tmp_path / "out2", Order(checkpoint, also=("png",)))
+
+
+def test_the_command_line_knows_every_output() -> None:
+    from kwise.cli.parser import ALSO
+
+    assert set(ALSO) == {name for name, output in OUTPUTS.items() if not output.always}
