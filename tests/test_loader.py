@@ -268,4 +268,5 @@ def test_native_answers_are_asked_on_the_scans_own_grid() -> None:
     (batch,) = evaluation_batches(["x"], lambda _: scan, acquisition, 4.0, 1)
     assert batch.measurement.image_shape == (16, 16) and batch.targets.query.resolution == (SIZE, SIZE)
     assert torch.equal(batch.targets.labels[0], scan.labels)
-    assert batch.targets.spacing_mm is not None and batch.targets.spacing_mm[0].tolist() == list(scan.spacing_mm)
+    assert batch.targets.spacing_mm is not None
+    assert batch.targets.spacing_mm[0].tolist() == list(scan.spacing_mm)

@@ -174,7 +174,7 @@ BAD_MRD: dict[str, tuple[Callable[[Path], Path], str]] = {
     ),
     "radial": (
         lambda f: mrd_with(f, mrd_rows(some_kspace()), mrd_header(KY, KX).replace("cartesian", "radial")),
-        "trajectory radial; wanted cartesian",
+        "with 0 numbers of trajectory for",
     ),
     "NaN": (lambda f: mrd_with(f, mrd_rows(some_kspace() * np.nan)), "NaN or Inf"),
     "zeros": (lambda f: mrd_with(f, [mrd_row(np.ones((2, 0)))]), "without samples"),

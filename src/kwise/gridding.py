@@ -52,7 +52,7 @@ def gridded(measurement: Measurement) -> Measurement:
     return replace(
         measurement,
         kspace=kspace.unflatten(0, (b, z, t)).permute(0, 3, 1, 2, 4, 5),
-        mask=_cells(positions, valid, shape).unflatten(0, (b, z, t)),
+        mask=cells_of(positions, valid, shape).unflatten(0, (b, z, t)),
         trajectory=None,
     )
 
@@ -81,7 +81,7 @@ def _least_norm(samples: Tensor, positions: Tensor, weights: Tensor, shape: tupl
     return image
 
 
-def _cells(positions: Tensor, valid: Tensor, shape: tuple[int, int]) -> Tensor:
+def cells_of(positions: Tensor, valid: Tensor, shape: tuple[int, int]) -> Tensor:
     """(m, y, x) bool: the cells of the grid that hold a valid sample."""
     rows, columns = (
         ((k * n).round().long() + n // 2) % n for k, n in zip(positions.unbind(-1), shape)

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from kwise.data.raw import FORMATS, format_of, lone_mask, open_any
 from kwise.data.raw_slices import Slices
+from kwise.gridding import cells_of
 from kwise.types import Scan
 
 
@@ -18,12 +19,44 @@ def facts_and_mask(path: Path, slices: Slices = None) -> tuple[dict[str, str], T
         told = {"format": "CMRxRecon sampling mask, no k-space", "axes": f"(t, ky, kx) = {(t, ky, kx)}"}
         return told, alone.unsqueeze(0)
     scan = open_any(path, slices=slices)
-    told = {"file": path.name, "format": FORMATS[name].about} | scan_facts(scan)
+    told = {"file": path.name, "format": FORMATS[name].about} | scan_facts(scan) | spoke_facts(scan)
     if name == "kwise":  # what else its header tells, as it stands there
         from kwise.data.kspace_file import describe
 
         told |= {key: value for key, value in describe(path).items() if key not in (*told, *scan.notes)}
-    return told, scan.mask
+    return told, _mask_on_grid(scan)
+
+
+def _mask_on_grid(scan: Scan) -> Tensor | None:
+    return scan.mask if scan.trajectory is None else None
+
+
+def spoke_facts(scan: Scan) -> dict[str, str]:
+    """What a scan along a trajectory acquired, with its middle slice's first frame drawn; nothing on the
+    grid.
+    """
+    if scan.trajectory is None or scan.kspace is None:
+        return {}
+    from kwise.cli.showing import draw_lines, speaks_blocks
+    from kwise.predict.door import acceleration_of, measurement_of
+
+    measurement = measurement_of(scan)
+    counts = measurement.mask[0].any(dim=-1).sum(dim=-1)
+    low, high = int(counts.min()), int(counts.max())
+    cells = held_cells(measurement.mask[0, scan.shape[0] // 2, 0], scan, scan.shape[0] // 2)
+    return {
+        "trajectory": f"{scan.notes.get('lines', 'not Cartesian')}, read as it lies or gridded",
+        "spokes a frame": f"{low if low == high else f'{low} to {high}'} of {scan.kspace.shape[-1]} points",
+        "acceleration achieved": f"{acceleration_of(measurement):.2f}, positions of the grid over samples",
+        "k-space of frame 1": "ky down, kx across\n" + draw_lines(cells.T, plain=not speaks_blocks()),
+    }
+
+
+def held_cells(mask: Tensor, scan: Scan, z: int) -> Tensor:
+    """(y, x) bool: the cells of the grid that hold an acquired sample of the first frame of slice `z`."""
+    assert scan.trajectory is not None
+    path, acquired = scan.trajectory[z, :1].flatten(1, 2), mask.reshape(1, -1)
+    return cells_of(path, acquired, (scan.shape[2], scan.shape[3]))[0]
 
 
 def scan_facts(scan: Scan) -> dict[str, str]:
@@ -71,11 +104,13 @@ def fitting_models(scan: Scan) -> list[str]:
 
     from kwise.predict import all_shipped
 
-    if scan.trajectory is not None:
-        return []
     fitting = []
     for folder in all_shipped():
         matrix = json.loads((folder / "preprocessing.json").read_text()).get("matrix") or [1, 1]
+        built = json.loads((folder / "config.json").read_text())
+        of_lines = built.get("model") == "disk_plus" and built.get("options", {}).get("tokens") != "points"
+        if scan.trajectory is not None and of_lines:
+            continue
         if all(n <= have for n, have in zip(matrix, scan.shape[2:])):
             fitting.append(folder.name)
     return fitting

@@ -36,9 +36,9 @@ def named(section: str) -> dict[str, str]:
 
         return {name: first_sentence(made) for name, made in MODELS.items()}
     if section == "masks":
-        from kwise.sampling import MASKS
+        from kwise.sampling import MASKS, TRAJECTORIES
 
-        return {name: first_sentence(made) for name, made in MASKS.items()}
+        return {name: first_sentence(made) for name, made in {**MASKS, **TRAJECTORIES}.items()}
     if section == "datasets":
         from kwise.data import DATASETS
 
@@ -82,7 +82,7 @@ def show_info(path: Path, slices: int | slice | None = None) -> None:
     middle = len(lines) // 2
     where = "" if len(lines) == 1 else f", slice {middle + 1} of {len(lines)}"
     print(f"mask{where}: ky down, frames across")
-    print(draw_lines(lines[middle], plain=not _speaks_blocks()))
+    print(draw_lines(lines[middle], plain=not speaks_blocks()))
 
 
 def checkpoint_facts(folder: Path) -> dict[str, str]:
@@ -158,7 +158,8 @@ def _thinned(lines: Tensor, most: int) -> Tensor:
     return torch.stack([part.any(dim=0) for part in lines.split(step)])
 
 
-def _speaks_blocks() -> bool:
+def speaks_blocks() -> bool:
+    """Whether the terminal can show half blocks."""
     return "utf" in (sys.stdout.encoding or "").lower()
 
 

@@ -11,10 +11,10 @@ from torch import Tensor
 from kwise.cli.words import nearest
 from kwise.data import dataset
 from kwise.data.acdc import read_patient
-from kwise.data.acquisition import draw_scan_mask
+from kwise.data.acquisition import draw_scan_mask, draw_scan_trajectories
 from kwise.data.geometry import crop_fov
 from kwise.data.kspace_file import write_scan
-from kwise.sampling import MASKS, achieved_acceleration, load_mask
+from kwise.sampling import MASKS, TRAJECTORIES, load_mask
 from kwise.seeding import generator
 from kwise.simulate import PHASES, simulate_scan
 from kwise.types import Scan
@@ -43,7 +43,7 @@ def run_simulate(wish: Wish, path: Path) -> None:
     assert scan.mask is not None
     write_scan(path, scan, wish.acceleration)
     z, t, y, x = scan.shape
-    achieved = achieved_acceleration(scan.mask)
+    achieved = z * t * y * x / int(scan.mask.sum())  # of a trajectory too: positions of the grid over samples
     print(f"wrote {path}: {scan.case}, {z} slice(s), {t} frames, {y} x {x}, R = {achieved:.2f} achieved")
 
 
@@ -70,9 +70,15 @@ def simulated(scan: Scan, wish: Wish) -> Scan:
     words = ("file", scan.case, wish.seed)
     scan = crop_fov(scan, wish.fov_mm)
     draw = generator("simulate", *words)
-    full = simulate_scan(scan, phase=wish.phase, n_coils=wish.coils, snr=wish.snr, generator=draw)
-    mask = line_mask(full, wish, words).expand(full.shape).contiguous()
+    along = wish.mask in TRAJECTORIES
+    paths = draw_scan_trajectories(scan, wish.mask, wish.acceleration, words) if along else None
+    full = simulate_scan(
+        scan, phase=wish.phase, n_coils=wish.coils, snr=wish.snr, generator=draw, trajectories=paths
+    )
     notes = full.notes | {"lines": Path(wish.mask).name, "seed": str(wish.seed)}
+    if along:
+        return replace(full, notes=notes)
+    mask = line_mask(full, wish, words).expand(full.shape).contiguous()
     return replace(full, mask=mask, notes=notes)
 
 
@@ -81,6 +87,7 @@ def line_mask(scan: Scan, wish: Wish, words: tuple[object, ...]) -> Tensor:
     if wish.mask in MASKS:
         return draw_scan_mask(scan, wish.mask, wish.acceleration, words)
     if not Path(wish.mask).is_file():
-        raise ValueError(f"choosing a mask: got {wish.mask!r}; wanted a file, or {nearest(wish.mask, MASKS)}")
+        names = [*MASKS, *TRAJECTORIES]
+        raise ValueError(f"choosing a mask: got {wish.mask!r}; wanted a file, or {nearest(wish.mask, names)}")
     n_slices, n_frames, n_lines, _ = scan.shape
     return torch.stack([load_mask(wish.mask, n_lines, n_frames)] * n_slices).unsqueeze(-1)

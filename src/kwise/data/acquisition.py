@@ -64,10 +64,17 @@ def simulate(scan: Scan, acquisition: Acquisition, words: Words) -> Scan:
     """Fully sampled k-space of a magnitude scan: centre crop, phase, coils and noise, seeded by `words`; cut
     to the matrix where masks are drawn on that.
     """
-    full = scan if scan.kspace is not None else _simulated(scan, acquisition, words, None)
+    full = scan
+    if scan.kspace is None:
+        full = _simulated(cropped(scan, acquisition), acquisition, words, None)
     if not acquisition.masks_on_matrix or acquisition.matrix is None:
         return full
     return _cut(full, acquisition.matrix)
+
+
+def cropped(scan: Scan, acquisition: Acquisition) -> Scan:
+    """A magnitude scan cropped to the field of view asked for."""
+    return scan if acquisition.fov_mm is None else crop_fov(scan, acquisition.fov_mm)
 
 
 def _cut(scan: Scan, matrix: tuple[int, int]) -> Scan:
@@ -83,8 +90,6 @@ def _cut(scan: Scan, matrix: tuple[int, int]) -> Scan:
 def _simulated(
     scan: Scan, acquisition: Acquisition, words: Words, trajectories: Sequence[Trajectory] | None
 ) -> Scan:
-    if acquisition.fov_mm is not None:
-        scan = crop_fov(scan, acquisition.fov_mm)
     draw = generator("simulate", *words)
     snr = None if acquisition.snr is None else _uniform_log(acquisition.snr, draw)
     return simulate_scan(
@@ -137,11 +142,19 @@ def acquire(
     elif scan.kspace is not None:
         raise ValueError(f"measuring {scan.case} by {name}: got k-space on a grid; wanted a magnitude image")
     else:
+        fine = cropped(scan, acquisition)
         paths = draw_scan_trajectories(full, name, acceleration, mask_words)
-        measurement = measured(_simulated(scan, acquisition, words, paths), acquisition.matrix)
+        paths = [_on_pixels_of(path, full, fine) for path in paths]
+        measurement = measured(_simulated(fine, acquisition, words, paths), acquisition.matrix)
     if acquisition.virtual_coils is not None:
         measurement = replace(virtual_coils(measurement, acquisition.virtual_coils), coil_maps=None)
     return full, measurement
+
+
+def _on_pixels_of(path: Trajectory, drawn: Scan, fine: Scan) -> Trajectory:
+    """A trajectory drawn on the grid of one scan, counted in the pixels of a finer one."""
+    ratio = torch.tensor([n / m for n, m in zip(drawn.shape[2:], fine.shape[2:])])
+    return path if bool((ratio == 1).all()) else replace(path, positions=path.positions * ratio)
 
 
 def measure(scan: Scan, mask: Tensor, matrix: tuple[int, int] | None) -> Measurement:

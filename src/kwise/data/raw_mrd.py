@@ -26,6 +26,7 @@ from kwise.data.raw_checks import (
 from kwise.data.raw_mrd_header import Header, parse_header
 from kwise.data.raw_mrd_plan import Plan, plan_readouts
 from kwise.data.raw_mrd_rows import Column, Readouts, readouts_of
+from kwise.data.raw_mrd_trajectory import CARTESIAN, read_along_trajectory
 from kwise.data.raw_slices import Slices
 from kwise.types import Scan
 
@@ -40,7 +41,7 @@ def mrd_group(file: Any) -> Any | None:
 
 
 def read_mrd(path: Path, slices: Slices = None) -> Scan:
-    """The scan of an MRD file; ValueError in one line for a damaged, 3-D or non-Cartesian one.
+    """The scan of an MRD file; ValueError in one line for a damaged or 3-D one.
 
     `notes` say what was missing in the header, what was left out and what was averaged. Of the samples, those
     of the `slices` asked for are read.
@@ -52,6 +53,8 @@ def read_mrd(path: Path, slices: Slices = None) -> Scan:
                 path, f"no readouts among {list(file)[:5]}", "a group with xml and data, as MRD has"
             )
         header = _read_header(path, group)
+        if header.trajectory not in CARTESIAN:
+            return read_along_trajectory(path, header, group["data"], slices)
         return scan_of_readouts(path, header, readouts_of(group["data"], plain.fileno()), slices)
 
 

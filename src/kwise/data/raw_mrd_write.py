@@ -34,16 +34,17 @@ def write_mrd(path: str | Path, scan: Scan) -> dict[str, str]:
     """Write the acquired lines of a scan with k-space; gives notes about what MRD has no place for.
 
     Labels and coil maps are left out; `scan.notes` go into the header as strings. The file is there whole or
-    not at all. ValueError for an image, a trajectory, or a mask with gaps along a readout.
+    not at all. Positions along a trajectory go into the `traj` rows as (kx, ky) in cycles per pixel.
+    ValueError for an image, or a mask with gaps along a readout.
     """
     path = Path(path)
     doing = f"writing MRD file {path}"
-    if scan.kspace is None or scan.trajectory is not None:
-        got = "an image" if scan.kspace is None else "a trajectory"
-        raise ValueError(f"{doing}: got {got}; wanted Cartesian k-space")
-    if max(*scan.shape, len(scan.kspace)) > 65535:
+    if scan.kspace is None:
+        raise ValueError(f"{doing}: got an image; wanted k-space")
+    if max(scan.kspace.shape) > 65535:
         raise ValueError(f"{doing}: got shape {tuple(scan.kspace.shape)}; wanted axes of at most 65535")
-    mask = torch.ones(scan.shape, dtype=torch.bool) if scan.mask is None else scan.mask.expand(scan.shape)
+    grid = scan.kspace.shape[1:]
+    mask = torch.ones(grid, dtype=torch.bool) if scan.mask is None else scan.mask.expand(grid)
     spans = _spans(doing, mask)
     write_atomically(path, lambda part: _write(part, scan, spans))
     lost = [name for name in ("labels", "coil_maps") if getattr(scan, name) is not None]
@@ -79,8 +80,15 @@ def _write(path: Path, scan: Scan, spans: np.ndarray) -> None:
             rows["head"] = _heads(scan, spans[start : start + 256], start)
             for row, (z, t, ky, first, end) in zip(rows, spans[start : start + 256]):
                 values = kspace[:, z, t, ky, first:end].contiguous().to(torch.complex64).numpy()
-                row["data"], row["traj"] = values.view(np.float32).ravel(), np.zeros(0, np.float32)
+                row["data"], row["traj"] = values.view(np.float32).ravel(), _traj(scan, z, t, ky, first, end)
             data[start : start + 256] = rows
+
+
+def _traj(scan: Scan, z: int, t: int, ky: int, first: int, end: int) -> np.ndarray:
+    """Positions (kx, ky) of the samples of a readout, one after the other; empty on the grid."""
+    if scan.trajectory is None:
+        return np.zeros(0, np.float32)
+    return scan.trajectory[z, t, ky, first:end].flip(-1).to(torch.float32).numpy().ravel()
 
 
 def _heads(scan: Scan, spans: np.ndarray, start: int) -> np.ndarray:
@@ -92,7 +100,10 @@ def _heads(scan: Scan, spans: np.ndarray, start: int) -> np.ndarray:
     heads["number_of_samples"] = end - first
     heads["available_channels"] = heads["active_channels"] = len(scan.kspace)
     # Where DC lies outside the readout there is no sample to name: the grid is then told by the limits alone.
-    heads["center_sample"] = np.clip(scan.shape[3] // 2 - first, 0, None)
+    heads["center_sample"] = np.clip(scan.kspace.shape[-1] // 2 - first, 0, None)
+    if scan.trajectory is not None:
+        heads["trajectory_dimensions"] = 2
+        heads["center_sample"] = 0  # the positions tell where DC is
     for name, values in {"kspace_encode_step_1": ky, "slice": z, "phase": t}.items():
         heads["idx"][name] = values
     if scan.affine is not None:
@@ -123,7 +134,7 @@ def mrd_header(scan: Scan) -> str:
     limits = "".join(
         f"<{name}><minimum>0</minimum><maximum>{n - 1}</maximum><center>{center}</center></{name}>"
         for name, n, center in (
-            ("kspace_encoding_step_1", ky, ky // 2), ("slice", n_slices, 0), ("phase", n_frames, 0)
+            ("kspace_encoding_step_1", *_steps(scan)), ("slice", n_slices, 0), ("phase", n_frames, 0)
         )
     )  # fmt: skip
     timing = f"<sequenceParameters><TR>{scan.frame_ms:.9g}</TR></sequenceParameters>" if scan.frame_ms else ""
@@ -139,9 +150,23 @@ def mrd_header(scan: Scan) -> str:
         "</H1resonanceFrequency_Hz></experimentalConditions>"
         f"<encoding><encodedSpace>{space}</fieldOfView_mm></encodedSpace>"
         f"<reconSpace>{space}</fieldOfView_mm></reconSpace>"
-        f"<encodingLimits>{limits}</encodingLimits><trajectory>cartesian</trajectory></encoding>"
+        f"<encodingLimits>{limits}</encodingLimits><trajectory>{_path_name(scan)}</trajectory></encoding>"
         f"{timing}" + (f"<userParameters>{notes}</userParameters>" if notes else "") + "</ismrmrdHeader>"
     )
+
+
+def _path_name(scan: Scan) -> str:
+    """A word of ISMRMRD's trajectoryType; what is no spoke and no arm by its own word is "other"."""
+    if scan.trajectory is None:
+        return "cartesian"
+    told = scan.notes.get("lines", "")
+    return {"golden_angle_radial": "goldenangle", "spiral": "spiral"}.get(told, "other")
+
+
+def _steps(scan: Scan) -> tuple[int, int]:
+    """Lines of the grid and the one at DC; spokes have no such one, and count from 0."""
+    lines = scan.shape[2] if scan.kspace is None else scan.kspace.shape[-2]
+    return lines, 0 if scan.trajectory is not None else lines // 2
 
 
 def _plain(text: str) -> str:

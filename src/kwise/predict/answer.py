@@ -108,7 +108,10 @@ def answer(scan: Scan, loaded: Loaded, change: Callable[[Measurement], Measureme
         return labels
 
     coils = with_coils_for(scan, told)
-    seen = look_twice(coils, look, told) if is_wide(coils, told) else Seen(look(coils), _cut(coils, told))
+    # Spokes cannot be cropped to a narrower field: they are answered on all of it, in pixels of the size
+    # learned.
+    crops = is_wide(coils, told) and coils.trajectory is None
+    seen = look_twice(coils, look, told) if crops else Seen(look(coils), _cut(coils, told))
     return with_intervals(answer_of_labels(scan, seen.labels, n_classes, seen.words), watch.intervals())
 
 

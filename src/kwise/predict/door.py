@@ -4,6 +4,7 @@ Coils are compressed to the number it learned from. Pixels keep the size it lear
 field of view: a scanner's field is wider than the crop around the heart that training saw.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -38,8 +39,8 @@ def measurement_of(scan: Scan, matrix: tuple[int, int] | None = None) -> Measure
 
 
 def acceleration_of(measurement: Measurement) -> float:
-    """The achieved R: k-space positions of the grid over acquired ones."""
-    return measurement.mask.numel() / int(measurement.mask.sum())
+    """The achieved R: k-space positions of the grid over acquired samples."""
+    return math.prod(measurement.shape) / int(measurement.mask.sum())
 
 
 def matrix_of(preprocessing: Mapping[str, Any]) -> tuple[int, int] | None:

@@ -7,6 +7,7 @@ from torch import Tensor
 from kwise import __version__
 from kwise.checkpoint import Loaded
 from kwise.fourier import ifft2c
+from kwise.gridding import gridded
 from kwise.phenotypes import STRUCTURES, Phenotype
 from kwise.predict.answer import Answer, named_areas
 from kwise.predict.bounds import bands, bound_facts
@@ -20,6 +21,7 @@ def page_of(found: Answer, loaded: Loaded, weights: str, file: str, reference: T
     """The report page of an answer."""
     scan = found.scan
     measurement = measurement_of(scan)
+    grid = gridded(measurement)  # pictures of spokes are those of the grid they amount to
     true_areas: dict[str, list[float]] = {}
     if found.dice:
         assert scan.labels is not None
@@ -28,10 +30,10 @@ def page_of(found: Answer, loaded: Loaded, weights: str, file: str, reference: T
     return Page(
         title=scan.case,
         subtitle=f"{_done(found)} by kwise, model {loaded.name}, from what was acquired of its k-space.",
-        kspace=measurement.kspace[0].abs().square().sum(dim=0).sqrt().numpy(),
-        mask=measurement.mask[0].numpy(),
-        zero_filled=zero_filled_magnitude(measurement).numpy(),
-        shared=shared_magnitude(measurement).numpy(),
+        kspace=grid.kspace[0].abs().square().sum(dim=0).sqrt().numpy(),
+        mask=grid.mask[0].numpy(),
+        zero_filled=zero_filled_magnitude(grid).numpy(),
+        shared=shared_magnitude(grid).numpy(),
         labels=None if found.labels is None else found.labels.numpy(),
         reconstruction=None if found.image is None else found.image.numpy(),
         class_names=CLASS_NAMES,

@@ -7,6 +7,7 @@ from kwise.recipes.acdc import acdc_recipes
 from kwise.recipes.disk import disk_recipes
 from kwise.recipes.kmtr import kmtr_chain, kmtr_recipes
 from kwise.recipes.kspace_transformer import kspace_transformer_recipes
+from kwise.recipes.raw import raw_recipes
 from kwise.recipes.recipe import Recipe
 
 __all__ = ["CHAINS", "RECIPES", "Recipe", "recipe"]
@@ -15,6 +16,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     **disk_recipes(),
     **acdc_recipes(),
     **kspace_transformer_recipes(),
+    **raw_recipes(),
     **kmtr_recipes(),
 }
 # Chains by name: the recipes of a scale that need each other, in order.

@@ -8,6 +8,7 @@ from kwise.recipes import (
     kmtr_table,
     kspace_transformer_figures,
     kspace_transformer_table,
+    raw_table,
 )
 from kwise.recipes.rows import PaperTable
 
@@ -19,5 +20,6 @@ TABLES: dict[str, PaperTable] = {
         kspace_transformer_table.text,
         kspace_transformer_figures.figures,
     ),
+    "raw": PaperTable(raw_table.SCALES, raw_table.rows, raw_table.text, raw_table.figures),
     "kmtr": PaperTable(tuple(kmtr.SCALES), kmtr_table.rows, kmtr_table.text, kmtr_figures.figures),
 }
