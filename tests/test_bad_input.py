@@ -296,7 +296,7 @@ def test_ctrl_c_in_training(tmp_path: Path) -> None:
     assert process.returncode == 130, said
     assert [line for line in said.splitlines() if line.startswith("kwise train: stopped by Ctrl-C")], said
     assert "Traceback" not in said
-    assert names(run) == ["log.jsonl", "train.state.pt"]
+    assert names(run) == ["log.jsonl", "recipe.json", "train.state.pt"]
 
 
 def test_no_traceback_from_a_real_process(tmp_path: Path) -> None:

@@ -26,10 +26,13 @@ def parse(words: Sequence[str]) -> Run:
         words = ["--help"]
     if words[0] not in verbs and not words[0].startswith("-"):
         raise ValueError(f"reading the command line: got {words[0]!r}; wanted {nearest(words[0], verbs)}")
-    options, rest = parser.parse_known_args(words)
+    known = [] if words[0] not in verbs else list(verbs[words[0]]._option_string_actions)
+    # Before argparse does: it may take the value of a misspelt option for something else.
+    unknown = [word for word in words[1:] if word.startswith("--") and word.split("=")[0] not in known]
+    options, rest = parser.parse_known_args(words) if not unknown else (argparse.Namespace(), unknown)
     if rest:
-        known = [word for word in verbs[words[0]]._option_string_actions if word.startswith("--")]
-        raise ValueError(f"reading the command line: got {rest[0]!r}; wanted {nearest(rest[0], known)}")
+        wish = nearest(rest[0], [word for word in known if word.startswith("--")])
+        raise ValueError(f"reading the command line: got {rest[0]!r}; wanted {wish}")
     return partial(options.run, options)
 
 
