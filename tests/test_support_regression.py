@@ -168,3 +168,16 @@ def test_asking_frame_by_frame_is_asking_for_all() -> None:
     with torch.no_grad():
         model.support.log_noise.add_(2.0)  # type: ignore[union-attr]
         assert (model(ours).logits - whole).abs().max() > 1e-4
+
+
+def test_so_many_lines_are_answered_without_joining_them() -> None:
+    """Fully sampled cines would take minutes: the bank answers, and the rest of the batch is joined still."""
+    model = HarmonicUNet(n_harmonics=2)
+    bank = complex_noise(2, 5, 1, 12, 12, word="bank")
+    kspace = complex_noise(2, 1, 48, 12, 12, word="long")
+    mask = torch.ones(2, 48, 12, dtype=torch.bool)
+    mask[1] = torch.arange(12) % 6 == 0
+    whole = torch.tensor([True, True])
+    with torch.no_grad():
+        found = model.joined(kspace * mask[:, None, :, :, None], mask, whole, bank)
+    assert torch.equal(found[0], bank[0]) and (found[1] - bank[1]).abs().max() > 1e-3

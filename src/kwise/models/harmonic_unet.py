@@ -40,6 +40,9 @@ from kwise.nn.harmonics import HarmonicRegression, harmonic_basis
 from kwise.types import Measurement, Prediction, Query, Targets
 
 TaskLoss = Callable[[Prediction, Targets], Tensor]
+# Of a case that the support regression joins: its cost grows with their cube, and where so many were acquired
+# every ky line alone knows nearly as much.
+_MOST_LINES = 400
 _GIVES_WAY = 1  # the bank that the support regression replaces: neither the most mobile nor the calmest
 
 
@@ -140,8 +143,11 @@ class HarmonicUNet(nn.Module):
         return self._last[2]
 
     def joined(self, kspace: Tensor, mask: Tensor, whole: Tensor, bank: Tensor) -> Tensor:
-        """All ky lines together: (b, m, c, y, x); `bank` where a case has not acquired `whole` (b,) lines."""
+        """All ky lines together: (b, m, c, y, x); `bank` where a case has not acquired `whole` (b,) lines, or
+        more of them than can be joined.
+        """
         assert self.support is not None
+        whole = whole & (mask.flatten(1).sum(dim=1) <= _MOST_LINES)
         if not bool(whole.any()):
             return bank
         c = kspace.shape[1]
