@@ -29,6 +29,7 @@ def rows(scale: str) -> Iterator[Row]:
     if scale == "paper":
         for rate in ACCELERATIONS:
             yield Row("disk", RECIPES[f"disk_r{rate:g}"](), "disk_paper", suffix=f"_r{rate:g}")
+        yield Row("disk_plus", RECIPES["disk_plus_paper"](), "disk_paper")
         return
     if scale not in SCALES:
         raise ValueError(f"choosing a scale: got {scale!r}; wanted small, acdc or paper")
