@@ -11,10 +11,12 @@ import torch
 
 from kwise.checkpoint import load_checkpoint
 from kwise.data import heart_dataset
+from kwise.data.kept import KEEP_VARIABLE
 from kwise.data.loader import Acquisition
 from kwise.models import MODELS
 from kwise.models.controls import CONTROLS
 from kwise.models.mean_shape import MeanShape
+from kwise.models.train_mean import TrainMean
 from kwise.recipes import RECIPES, Recipe, disk_table, recipe
 from kwise.recipes.disk import ACCELERATIONS, PUBLISHED
 from kwise.recipes.overrides import apply_overrides, check_options
@@ -62,6 +64,46 @@ def tiny(name: str = "syn_net_shared_small", *changes: str) -> Recipe:
     return apply_overrides(RECIPES[name](), (*TINY, *narrow, *changes))
 
 
+# Sizes of the models of the population's recipes, whose own may have 10^8 weights.
+NARROW: dict[str, dict[str, object]] = {
+    "k_gin": {
+        "matrix": (16, 16), "n_frames": 3, "width": 16, "layers": 1, "decoder_layers": 1, "refine_layers": 1,
+        "heads": 2,
+    },
+    "resnet50": {"n_frames": 3, "channels": 8},
+    "nnunet_style": {"channels": (4, 8, 8)},
+    "li_net": {"matrix": (16, 16), "n_frames": 3, "channels": (4, 6)},
+}  # fmt: skip
+
+
+def on_the_population(start: Recipe) -> Recipe:
+    """The recipe on two of four small subjects, who have phenotypes and diseases, its model narrow; the head,
+    the task, the stages and their precision are its own.
+    """
+    preset = {"preset": "tiny"} if "preset" in start.options else {}
+    return replace(
+        start,
+        init_from=None,
+        n_frames=3,
+        shape=(16, 16),
+        options={**start.options, **preset, **NARROW.get(start.model, {})},
+        acquisition=replace(start.acquisition, matrix=(16, 16)),
+        batch_size=2,
+        n_train=4,
+    )
+
+
+def made_small(start: Recipe) -> Recipe:
+    """The recipe at a size that is trained in a moment, with no checkpoint to start from."""
+    return on_the_population(start) if start.dataset == "population" else on_the_phantom(start)
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that remembers the subjects this module draws."""
+    return tmp_path_factory.mktemp("kept")
+
+
 def on_the_phantom(start: Recipe) -> Recipe:
     """The recipe on a small phantom, with no checkpoint to start from: one case and at most 200 points."""
     side = 16 if start.acquisition.reference else 32
@@ -96,6 +138,8 @@ def test_a_recipe_is_complete(name: str) -> None:
 @every_distinct_recipe
 def test_a_recipe_builds_the_same_model_twice(name: str, global_state_untouched: None) -> None:
     made = replace(RECIPES[name](), init_from=None)
+    if made.dataset == "population":  # as wide as they are they take minutes
+        made = on_the_population(made)
     first, again = build(made).state_dict(), build(made).state_dict()
     assert all(torch.equal(first[key], again[key]) for key in first)
 
@@ -106,16 +150,20 @@ def test_the_seed_draws_the_weights() -> None:
 
 
 @every_distinct_recipe
-def test_a_recipe_takes_a_training_step(name: str, tmp_path: Path) -> None:
-    made = on_the_phantom(RECIPES[name]())
+def test_a_recipe_takes_a_training_step(
+    name: str, tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(KEEP_VARIABLE, str(kept))
+    made = made_small(RECIPES[name]())
     model, batches = build(made), training_batches(made)
-    if isinstance(model, MeanShape):
+    before = {key: x.clone() for key, x in model.state_dict().items()}
+    if isinstance(model, (MeanShape, TrainMean)):
         model.fit([batches(0).targets])
+        assert any(not torch.equal(x, before[key]) for key, x in model.state_dict().items())
         return
     if not list(model.parameters()):
         assert made.model == "zero_filled"
         return
-    before = {key: x.clone() for key, x in model.state_dict().items()}
     for stage in made.stages:
         one = replace(stage, steps=1, validate_every=0, warmup=0, schedule="constant")
         train(model, batches, partial(loss_of, made, stage.name), one, tmp_path, progress=False)

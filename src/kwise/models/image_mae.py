@@ -11,6 +11,7 @@ from kwise.models.kmtr import frames_of
 from kwise.models.kmtr_encoders import (
     ImageEncoder,
     kinds_of,
+    on_grid,
     preset_of,
     scale_of,
     scaled_magnitude,
@@ -43,14 +44,15 @@ class ImageMae(nn.Module):
 
     def forward(self, measurement: Measurement, query: Query = EVERYTHING) -> Prediction:
         """The magnitude image (b, z, f, y, x) in the units measured."""
+        measurement = on_grid(measurement)
         image, kinds = scaled_magnitude(measurement), kinds_of(measurement)
         hidden = hidden_patches(image, self.patch, self.hide, told=self.training)
         encoded = self.image_encoder(image, views_seen(measurement), kinds, hidden)
         t, y, x = image.shape[2:]
         said = self.decoder(encoded.states[-1], encoded.valid, kinds, (t, y, x))
         chosen = frames_of(said, query) * scale_of(measurement).unsqueeze(1)
-        on_grid = gather_points(resize_answer(chosen, output_shape(measurement, query)), query)
-        return Prediction(image=on_grid.squeeze(1), latents=encoded.summary.unsqueeze(1))
+        answer = gather_points(resize_answer(chosen, output_shape(measurement, query)), query)
+        return Prediction(image=answer.squeeze(1), latents=encoded.summary.unsqueeze(1))
 
 
 def hidden_patches(image: Tensor, patch: tuple[int, int, int], share: float, *, told: bool) -> Tensor:

@@ -16,7 +16,13 @@ from torch.nn import functional
 from kwise.fourier import fft2c, ifft2c
 from kwise.models.answer import EVERYTHING, robust_scale, select_frames, unfold_slices
 from kwise.models.grids import finish_images
-from kwise.models.kmtr_encoders import as_complex_grid, as_real_channels, single_coil, views_seen
+from kwise.models.kmtr_encoders import (
+    as_complex_grid,
+    as_real_channels,
+    on_grid,
+    single_coil,
+    views_seen,
+)
 from kwise.nn.kspace_layers import wave_encoding
 from kwise.nn.patches import choose_tokens, from_patches, pick_tokens, to_patches
 from kwise.nn.transformer import Transformer
@@ -101,6 +107,7 @@ class KGin(nn.Module):
 
     def forward(self, measurement: Measurement, query: Query = EVERYTHING) -> Prediction:
         """The complex image (b, z, f, y, x) in the units measured."""
+        measurement = on_grid(measurement)
         kspace = self.restore(measurement)[-1] * slice_scales(measurement)
         chosen = select_frames(
             ifft2c(kspace).flatten(0, 1).unsqueeze(1), query.repeat_slices(measurement.n_slices)
@@ -156,6 +163,7 @@ class KGin(nn.Module):
             raise ValueError("training k_gin: got no complex image; wanted acquisition.reference=true")
         if targets.image.shape[2] != measurement.n_frames:
             raise ValueError("training k_gin: got some of the frames; wanted frames=none")
+        measurement = on_grid(measurement)
         truth = fft2c(targets.image) / slice_scales(measurement)
         there = views_seen(measurement)[:, :, None, None, None].expand(truth.shape)
         found = self.restore(measurement)

@@ -23,6 +23,7 @@ from kwise.models.kmtr_encoders import (
     KSpaceEncoder,
     Preset,
     as_complex_grid,
+    on_grid,
     preset_of,
     scale_of,
 )
@@ -59,6 +60,7 @@ class Kmtr(nn.Module):
 
     def forward(self, measurement: Measurement, query: Query = EVERYTHING) -> Prediction:
         """phenotypes (b, p); diseases (b, q); logits (b, k, z, f, y, x); or an image (b, z, f, y, x)."""
+        measurement = on_grid(measurement)
         return answer_head(self.head, self.kspace_encoder(measurement), measurement, query)
 
     def calibrate(self, answers: Iterable[tuple[Prediction, Targets]]) -> None:

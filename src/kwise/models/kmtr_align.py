@@ -14,7 +14,14 @@ from torch import Tensor, nn
 
 from kwise.models.answer import EVERYTHING, query_frames
 from kwise.models.image_mae import hidden_patches
-from kwise.models.kmtr_encoders import ImageEncoder, KSpaceEncoder, kinds_of, preset_of, views_seen
+from kwise.models.kmtr_encoders import (
+    ImageEncoder,
+    KSpaceEncoder,
+    kinds_of,
+    on_grid,
+    preset_of,
+    views_seen,
+)
 from kwise.nn.contrastive import embed_in_chunks, gather_embeddings, symmetric_contrast
 from kwise.types import Measurement, Prediction, Query, Targets
 
@@ -55,7 +62,7 @@ class KmtrAlign(nn.Module):
     def forward(self, measurement: Measurement, query: Query = EVERYTHING) -> Prediction:
         """latents (b, 1, embedding): where undersampled k-space lies among the subjects."""
         query_frames(query, len(measurement.kspace), measurement.n_frames, measurement.kspace.device)
-        encoded = self.kspace_encoder(measurement)
+        encoded = self.kspace_encoder(on_grid(measurement))
         return Prediction(latents=self.kspace_projector(encoded.summary).unsqueeze(1))
 
     def embed_image(self, image: Tensor, measurement: Measurement) -> Tensor:
@@ -85,7 +92,7 @@ class KmtrAlign(nn.Module):
                 "training kmtr_align: got no fully sampled image of all frames; wanted "
                 "acquisition.reference=true and frames=none"
             )
-        image = targets.image
+        image, measurement = targets.image, on_grid(measurement)
 
         def from_image(start: int, stop: int) -> Tensor:
             return self.embed_image(image[start:stop], some_cases(measurement, start, stop))

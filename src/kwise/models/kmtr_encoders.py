@@ -11,7 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from kwise.coils import with_maps
 from kwise.fourier import fft2c
+from kwise.gridding import gridded
 from kwise.models.answer import robust_scale
 from kwise.nn.patches import choose_tokens, pick_tokens
 from kwise.nn.tokens import LineTokens, PatchTokens, SpectralTokens, Tokens
@@ -121,7 +123,7 @@ class KSpaceEncoder(nn.Module):
         self.encoder = TokenEncoder(preset)
 
     def forward(self, measurement: Measurement) -> Encoded:
-        """A Cartesian measurement of one coil, or of coils with maps, which are combined first."""
+        """A measurement `on_grid`; several coils are combined first."""
         kspace, kinds = single_coil(measurement) / scale_of(measurement), kinds_of(measurement)
         if self.kind == "spectral":
             return self.encoder(self.tokens(kspace, measurement.mask, kinds), kinds)
@@ -153,6 +155,15 @@ class ImageEncoder(nn.Module):
         return self.encoder(tokens, kinds)
 
 
+def on_grid(measurement: Measurement) -> Measurement:
+    """What every model of this family reads: a trajectory gridded, and coil maps estimated, slice by slice,
+    where several coils have none.
+
+    Then coils have no order and no common phase. Nothing changes in a grid of one coil.
+    """
+    return with_maps(gridded(measurement))
+
+
 def kinds_of(measurement: Measurement) -> Tensor:
     """(b, z) int64 index into VIEWS; short axis where nobody told."""
     if measurement.views is not None:
@@ -175,20 +186,18 @@ def scale_of(measurement: Measurement) -> Tensor:
 
 
 def single_coil(measurement: Measurement) -> Tensor:
-    """K-space (b, z, t, ky, kx) of one coil; of several, that of the combined zero-filled image."""
-    if measurement.trajectory is not None:
-        raise ValueError("reading k-space: got a non-Cartesian trajectory; wanted a Cartesian grid")
+    """K-space (b, z, t, ky, kx) of a measurement `on_grid`: of one coil, or of the combined zero-filled
+    image.
+    """
     if measurement.kspace.shape[1] == 1:
         return measurement.kspace[:, 0]
-    if measurement.coil_maps is None:
-        n = measurement.kspace.shape[1]
-        raise ValueError(f"reading k-space: got {n} coils without coil_maps; wanted maps, or a single coil")
     return fft2c(zero_filled(measurement))
 
 
 def scaled_magnitude(measurement: Measurement) -> Tensor:
-    """Zero-filled magnitudes (b, z, t, y, x), one scale a case; 0 in missing views."""
-    single_coil(measurement)  # refuses what has no image
+    """Zero-filled magnitudes (b, z, t, y, x) of a measurement `on_grid`, one scale a case; 0 in missing
+    views.
+    """
     return zero_filled(measurement).abs() / scale_of(measurement)
 
 

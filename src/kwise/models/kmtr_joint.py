@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from kwise.models.answer import EVERYTHING
 from kwise.models.kmtr import HEADS, answer_head, make_head
-from kwise.models.kmtr_encoders import Encoded, KSpaceEncoder, preset_of
+from kwise.models.kmtr_encoders import Encoded, KSpaceEncoder, on_grid, preset_of
 from kwise.models.kmtr_heads import DiseaseHead, PhenotypeHead
 from kwise.types import Measurement, Prediction, Query, Targets
 
@@ -49,6 +49,7 @@ class KmtrJoint(nn.Module):
 
     def forward(self, measurement: Measurement, query: Query = EVERYTHING) -> Prediction:
         """Every answer there is a head for, and the encoder's summary as latents (b, 1, d)."""
+        measurement = on_grid(measurement)
         encoded = self.kspace_encoder(measurement)
         answer = Prediction(latents=encoded.summary.unsqueeze(1))
         pooled = encoded if self.mix is None else replace(encoded, states=[self.pooled(encoded, self.mix)])

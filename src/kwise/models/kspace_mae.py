@@ -10,6 +10,7 @@ from kwise.models.kmtr_encoders import (
     KSpaceEncoder,
     as_complex_grid,
     expanded,
+    on_grid,
     preset_of,
     scale_of,
 )
@@ -34,6 +35,7 @@ class KSpaceMae(nn.Module):
         """kspace (b, 1, z, t, ky, kx) in the units measured, of the combined coils where there are
         several.
         """
+        measurement = on_grid(measurement)
         encoded = self.kspace_encoder(measurement)
         query_frames(query, len(encoded.summary), measurement.n_frames, encoded.summary.device)
         shape = (measurement.n_frames, *measurement.kspace.shape[-2:])

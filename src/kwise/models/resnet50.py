@@ -11,7 +11,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kwise.models.answer import EVERYTHING, query_frames
-from kwise.models.kmtr_encoders import as_real_channels, compressed, scale_of, scaled_magnitude, single_coil
+from kwise.models.kmtr_encoders import (
+    as_real_channels,
+    compressed,
+    on_grid,
+    scale_of,
+    scaled_magnitude,
+    single_coil,
+)
 from kwise.models.kmtr_heads import DiseaseHead, PhenotypeHead
 from kwise.models.vit import VECTOR_HEADS
 from kwise.types import Measurement, Prediction, Query, Targets
@@ -51,7 +58,7 @@ class ResNet50(nn.Module):
     def forward(self, measurement: Measurement, query: Query = EVERYTHING) -> Prediction:
         """phenotypes (b, p), or diseases (b, q)."""
         query_frames(query, len(measurement.kspace), measurement.n_frames, measurement.kspace.device)
-        return self.head(self.net(self.channels(measurement)))
+        return self.head(self.net(self.channels(on_grid(measurement))))
 
     def channels(self, measurement: Measurement) -> Tensor:
         """(b, channels, y, x); ValueError for more views or frames than the network was built for."""

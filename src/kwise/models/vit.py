@@ -10,7 +10,14 @@ from torch import nn
 
 from kwise.models.answer import EVERYTHING
 from kwise.models.kmtr import answer_head, make_head
-from kwise.models.kmtr_encoders import ImageEncoder, kinds_of, preset_of, scaled_magnitude, views_seen
+from kwise.models.kmtr_encoders import (
+    ImageEncoder,
+    kinds_of,
+    on_grid,
+    preset_of,
+    scaled_magnitude,
+    views_seen,
+)
 from kwise.models.kmtr_heads import DiseaseHead, PhenotypeHead
 from kwise.types import Measurement, Prediction, Query, Targets
 
@@ -30,6 +37,7 @@ class Vit(nn.Module):
 
     def forward(self, measurement: Measurement, query: Query = EVERYTHING) -> Prediction:
         """phenotypes (b, p), or diseases (b, q)."""
+        measurement = on_grid(measurement)
         kinds = kinds_of(measurement)
         encoded = self.image_encoder(scaled_magnitude(measurement), views_seen(measurement), kinds)
         return answer_head(self.head, encoded, measurement, query)
