@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kwise.cli.words import Verb, count, positive, whole, word_of
 
-PAPERS = ("disk", "kspace_transformer", "kmtr")
+PAPERS = ("disk", "kspace_transformer", "raw", "kmtr")
 SCALES = ("small", "acdc", "paper")
 
 
