@@ -477,7 +477,5 @@ def test_a_defect_of_kwise_is_not_blamed_on_the_file(tmp_path: Path) -> None:
     h5py.File(tmp_path / "x.h5", "w").close()
     with pytest.raises(TypeError), open_hdf5(tmp_path / "x.h5", "MRI data"):
         len(3)  # type: ignore[arg-type]
-    with h5py.File(tmp_path / "y.h5", "w") as file:
-        h5py.h5d.create(file.id, b"bits", h5py.h5t.STD_B8LE, h5py.h5s.create_simple((2,)))
-    with pytest.raises(ValueError, match="damaged"), open_hdf5(tmp_path / "y.h5", "MRI data") as file:
-        assert file["bits"].dtype
+    with pytest.raises(ValueError, match="damaged"), open_hdf5(tmp_path / "x.h5", "MRI data") as file:
+        assert file[3]  # h5py itself complains

@@ -191,3 +191,10 @@ def test_too_few_frames_for_a_wave_have_a_mean(n_frames: int) -> None:
     lines = torch.randn(1, n_frames, 16, 12, dtype=torch.complex64) * mask.unsqueeze(-1)
     found = model(lines, mask)
     assert found.shape == (1, 1, 16, 12) and bool(found.isfinite().all()) and bool(found.abs().any())
+
+
+def test_a_slice_of_zeros_is_answered_with_zeros() -> None:
+    mask = torch.zeros(1, 6, 16, dtype=torch.bool)
+    mask[..., 4:12] = True
+    found = SupportRegression()(torch.zeros(1, 6, 16, 12, dtype=torch.complex64), mask)
+    assert found.shape[-2:] == (16, 12) and bool((found == 0).all())

@@ -85,6 +85,8 @@ class SupportRegression(nn.Module):
     def _case(self, lines: Tensor, mask: Tensor, guess: Tensor) -> Tensor:
         frames, rows = mask.nonzero().T
         values = lines[frames, rows].T  # (n, j)
+        if not bool(guess.abs().any()):  # a slice beside the body: no energy to learn a support from
+            return guess
         for step in range(self.n_passes):
             phase = unit_phase(guess[0], self.log_phase_blur[step].exp())
             priors = self._priors(step, guess, phase)
