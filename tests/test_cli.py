@@ -275,3 +275,23 @@ def test_options_are_checked_against_the_model() -> None:
         check_options(MODELS["syn_net"], {"chanels": (4, 8)}, "building")
     with pytest.raises(ValueError, match="got n_frames = 'many'; wanted int"):
         check_options(MODELS["syn_net"], {"n_frames": "many"}, "building")
+
+
+def test_masks_of_points_are_listed_and_simulated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from kwise.data.kspace_file import read_scan
+    from kwise.sampling import PLANE_MASKS
+
+    assert main(["list", "masks"]) == 0
+    assert set(PLANE_MASKS) <= set(capsys.readouterr().out.split())
+    path = tmp_path / "p.h5"
+    assert main(["simulate", "--acceleration", "8", "--mask", "gaussian_2d_centre", "-o", str(path)]) == 0
+    mask = read_scan(path).mask
+    assert mask is not None and bool((mask.any(dim=-1) != mask.all(dim=-1)).any())
+
+
+def test_a_missing_folder_is_named_and_no_temporary_file(tmp_path: Path) -> None:
+    from kwise.atomic import write_atomically
+
+    with pytest.raises(FileNotFoundError) as caught:
+        write_atomically(tmp_path / "none" / "p.csv", lambda part: part.write_text("x"))
+    assert caught.value.filename == str(tmp_path / "none" / "p.csv")

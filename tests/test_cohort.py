@@ -314,3 +314,17 @@ def test_what_is_not_labelled_is_unknown() -> None:
     found = ventricular_phenotypes(volumes, 0, 1)
     assert math.isnan(found["LVESV_mL"]) and math.isnan(found["LVEF_percent"])
     assert found["LVM_g"] == pytest.approx(84.0) and "RVEDV_mL" not in found
+
+
+def test_info_describes_a_cohort(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", str(folder)]) == 0
+    said = capsys.readouterr().out
+    assert "a cohort" in said and "subjects" in said and "3 (" in said and "CAD" in said
+
+
+def test_misspelt_options_below_a_verb_are_told(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["simulate", "cohort", "-o", str(tmp_path / "c"), "--frmes", "3"]) == 2
+    assert "got '--frmes'; wanted --frames" in capsys.readouterr().err
+    assert not (tmp_path / "c").exists()

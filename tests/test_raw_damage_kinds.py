@@ -469,3 +469,13 @@ def test_npy_headers_of_any_type_and_shape(
     else:
         held = scan.image if scan.kspace is None else scan.kspace
         assert held is not None and bool((held == 1).all()) and held.numel() == np.prod(shape)
+
+
+def test_a_defect_of_kwise_is_not_blamed_on_the_file(tmp_path: Path) -> None:
+    from kwise.data.raw_checks import open_hdf5
+
+    h5py.File(tmp_path / "x.h5", "w").close()
+    with pytest.raises(TypeError), open_hdf5(tmp_path / "x.h5", "MRI data"):
+        len(3)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="damaged"), open_hdf5(tmp_path / "x.h5", "MRI data") as file:
+        assert file[3]  # h5py itself complains

@@ -181,3 +181,20 @@ def test_so_many_lines_are_answered_without_joining_them() -> None:
     with torch.no_grad():
         found = model.joined(kspace * mask[:, None, :, :, None], mask, whole, bank)
     assert torch.equal(found[0], bank[0]) and (found[1] - bank[1]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("n_frames", [1, 2])
+def test_too_few_frames_for_a_wave_have_a_mean(n_frames: int) -> None:
+    model = SupportRegression()
+    mask = torch.zeros(1, n_frames, 16, dtype=torch.bool)
+    mask[..., 4:12] = True
+    lines = torch.randn(1, n_frames, 16, 12, dtype=torch.complex64) * mask.unsqueeze(-1)
+    found = model(lines, mask)
+    assert found.shape == (1, 1, 16, 12) and bool(found.isfinite().all()) and bool(found.abs().any())
+
+
+def test_a_slice_of_zeros_is_answered_with_zeros() -> None:
+    mask = torch.zeros(1, 6, 16, dtype=torch.bool)
+    mask[..., 4:12] = True
+    found = SupportRegression()(torch.zeros(1, 6, 16, 12, dtype=torch.complex64), mask)
+    assert found.shape[-2:] == (16, 12) and bool((found == 0).all())

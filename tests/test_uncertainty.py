@@ -205,6 +205,7 @@ def test_bounds_reach_phenotypes_columns_and_words(calibration: Calibration) -> 
     )
     found = with_intervals(plain, told)
     assert (found.phenotypes[0].low, found.phenotypes[0].high) == told.ef
+    assert found.phenotypes[0].about == "90 % interval of the calibration"
     assert math.isnan(found.phenotypes[1].low) and found.cautions == told.flags
     columns = bound_columns(told)
     assert len(columns["LV_pool_low_mm2"]) == 6 and columns["LV_area_EF_low_percent"] == [told.ef[0]] * 6

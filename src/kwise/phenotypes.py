@@ -44,8 +44,8 @@ DISEASES = ("CAD", "high_blood_pressure", "hypertension")  # in the order of `Ta
 class Phenotype:
     """One number about a case: `name` ends with its unit as in LVEDV_mL, `unit` says it again in full.
 
-    `low` and `high` bound its 95 % interval, NaN where nobody estimated one; `about` says in a few words how
-    it was measured.
+    `low` and `high` bound its interval, NaN where nobody estimated one; `about` says in a few words how it
+    was measured, and the share of truths such intervals are made to hold.
     """
 
     name: str

@@ -1,5 +1,7 @@
 """What `kwise info` says about a scan of any format: axes, coils, geometry, what is missing, what fits."""
 
+import math
+from collections import Counter
 from pathlib import Path
 
 from torch import Tensor
@@ -25,6 +27,37 @@ def facts_and_mask(path: Path, slices: Slices = None) -> tuple[dict[str, str], T
 
         told |= {key: value for key, value in describe(path).items() if key not in (*told, *scan.notes)}
     return told, _mask_on_grid(scan)
+
+
+def is_cohort(path: Path) -> bool:
+    """Whether a folder holds a manifest in the layout of a cohort."""
+    from kwise.data.cohort import MANIFEST
+
+    return (path / MANIFEST).is_file()
+
+
+def cohort_facts(folder: Path) -> dict[str, str]:
+    """What a cohort on disk holds, in the words of its manifest, and the grid of its first subject."""
+    from kwise.data.cohort import manifest, read
+
+    rows = list(manifest(folder).values())
+    splits = Counter(row.split for row in rows)
+    scan = read(folder, rows[0].subject)
+    facts = {
+        "folder": str(folder),
+        "format": "a cohort: a manifest and a file per subject",
+        "subjects": f"{len(rows)} ({', '.join(f'{n} {split}' for split, n in splits.items())})",
+        "views": ", ".join(scan.views or ()),
+        "first subject": f"{rows[0].subject}, (z, t, y, x) = {tuple(scan.shape)}",
+        "covariates": ", ".join(rows[0].covariates),
+        "phenotypes": ", ".join(rows[0].phenotypes),
+    }
+    for name in rows[0].diseases:
+        known = [row.diseases[name] for row in rows if not math.isnan(row.diseases[name])]
+        facts[name] = f"{sum(known):.0f} of {len(known)} subjects"
+    lost = [row.file for row in rows if not (folder / row.file).is_file()]
+    facts["missing"] = f"{len(lost)} files, first {lost[0]}" if lost else "nothing"
+    return {key: value for key, value in facts.items() if value}
 
 
 def _mask_on_grid(scan: Scan) -> Tensor | None:

@@ -26,7 +26,7 @@ def parse(words: Sequence[str]) -> Run:
         words = ["--help"]
     if words[0] not in verbs and not words[0].startswith("-"):
         raise ValueError(f"reading the command line: got {words[0]!r}; wanted {nearest(words[0], verbs)}")
-    known = [] if words[0] not in verbs else options_of(verbs[words[0]])
+    known = [] if words[0] not in verbs else _options_of(verbs[words[0]], words[1:])
     # Before argparse does: it may take the value of a misspelt option for something else.
     unknown = [word for word in words[1:] if word.startswith("--") and word.split("=")[0] not in known]
     options, rest = parser.parse_known_args(words) if not unknown else (argparse.Namespace(), unknown)
@@ -36,11 +36,13 @@ def parse(words: Sequence[str]) -> Run:
     return partial(options.run, options)
 
 
-def options_of(parser: argparse.ArgumentParser) -> list[str]:
-    """The options of a verb and of the words below it (`kwise simulate cohort`)."""
-    below = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
-    inner = [option for action in below for one in action.choices.values() for option in options_of(one)]
-    return [*parser._option_string_actions, *inner]
+def _options_of(verb: argparse.ArgumentParser, words: Sequence[str]) -> list[str]:
+    """The options a verb knows, or those of the word below it (`simulate cohort`) where that comes first."""
+    below = [action for action in verb._actions if isinstance(action, argparse._SubParsersAction)]
+    for action in below:
+        if words and words[0] in action.choices:
+            return list(action.choices[words[0]]._option_string_actions)
+    return list(verb._option_string_actions)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -36,9 +36,10 @@ def named(section: str) -> dict[str, str]:
 
         return {name: first_sentence(made) for name, made in MODELS.items()}
     if section == "masks":
-        from kwise.sampling import MASKS, TRAJECTORIES
+        from kwise.sampling import MASKS, PLANE_MASKS, TRAJECTORIES
 
-        return {name: first_sentence(made) for name, made in {**MASKS, **TRAJECTORIES}.items()}
+        known = {**MASKS, **PLANE_MASKS, **TRAJECTORIES}
+        return {name: first_sentence(made) for name, made in known.items()}
     if section == "datasets":
         from kwise.data import DATASETS
 
@@ -71,8 +72,11 @@ def show_info(path: Path, slices: int | slice | None = None) -> None:
     if (path / "config.json").is_file():
         _print_pairs(checkpoint_facts(path))
         return
-    from kwise.cli.describing import facts_and_mask
+    from kwise.cli.describing import cohort_facts, facts_and_mask, is_cohort
 
+    if is_cohort(path):
+        _print_pairs(cohort_facts(path))
+        return
     facts, mask = facts_and_mask(path, slices)
     if mask is None:
         _print_pairs(facts)

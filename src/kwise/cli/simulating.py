@@ -14,7 +14,7 @@ from kwise.data.acdc import read_patient
 from kwise.data.acquisition import draw_scan_mask, draw_scan_trajectories
 from kwise.data.geometry import crop_fov
 from kwise.data.kspace_file import write_scan
-from kwise.sampling import MASKS, TRAJECTORIES, load_mask
+from kwise.sampling import MASKS, PLANE_MASKS, TRAJECTORIES, load_mask
 from kwise.seeding import generator
 from kwise.simulate import PHASES, simulate_scan
 from kwise.types import Scan
@@ -83,11 +83,11 @@ def simulated(scan: Scan, wish: Wish) -> Scan:
 
 
 def line_mask(scan: Scan, wish: Wish, words: tuple[object, ...]) -> Tensor:
-    """(z, t, ky, 1): a named mask drawn for every slice, or one mask from a file for all."""
-    if wish.mask in MASKS:
+    """(z, t, ky, 1), of points (z, t, ky, kx): a named mask drawn for every slice, or a file's for all."""
+    if wish.mask in MASKS or wish.mask in PLANE_MASKS:
         return draw_scan_mask(scan, wish.mask, wish.acceleration, words)
     if not Path(wish.mask).is_file():
-        names = [*MASKS, *TRAJECTORIES]
+        names = [*MASKS, *PLANE_MASKS, *TRAJECTORIES]
         raise ValueError(f"choosing a mask: got {wish.mask!r}; wanted a file, or {nearest(wish.mask, names)}")
     n_slices, n_frames, n_lines, _ = scan.shape
     return torch.stack([load_mask(wish.mask, n_lines, n_frames)] * n_slices).unsqueeze(-1)

@@ -32,7 +32,7 @@ def area_rows(
 
 
 def phenotype_rows(case: str, phenotypes: Sequence[Phenotype]) -> list[Row]:
-    """One row a phenotype: case, name, value, unit, its 95 % interval (low, high), how it was measured."""
+    """One row a phenotype: case, name, value, unit, its interval (low, high), how both were measured."""
     names = ("name", "value", "unit", "low", "high", "about")
     return [{"case": case} | {name: getattr(p, name) for name in names} for p in phenotypes]
 

@@ -152,7 +152,8 @@ def _folder_format(path: Path) -> str:
     if is_dicom(path):
         return "dicom"
     there = sorted(file.name for file in path.iterdir())[:5]
-    raise refused(path, f"a folder of {there}", "DICOM images, or a patient of ACDC or M&Ms")
+    got = f"a folder of {', '.join(there)}" if there else "an empty folder"
+    raise refused(path, got, "DICOM images, or a patient of ACDC or M&Ms")
 
 
 def _hdf5_format(path: Path, head: bytes) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 
 import torch
@@ -32,8 +33,16 @@ def open_hdf5(path: Path, what: str) -> Iterator[Any]:
             check_self_contained(path, file)
             yield file
     except (OSError, KeyError, RuntimeError, TypeError) as error:
+        if isinstance(error, TypeError) and not _from_hdf5(error):
+            raise  # a defect of kwise: no fault of the file
         got = f"a damaged or truncated HDF5 file ({one_line(error)})"
         raise refused(path, got, f"a whole file of {what}") from error
+
+
+def _from_hdf5(error: TypeError) -> bool:
+    """Whether h5py raised it, as for types of data that numpy does not have."""
+    frames = (frame for frame, _ in walk_tb(error.__traceback__))
+    return any(str(frame.f_globals.get("__name__")).split(".")[0] == "h5py" for frame in frames)
 
 
 def check_room(path: Path, *shape: int) -> None:

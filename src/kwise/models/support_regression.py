@@ -85,6 +85,8 @@ class SupportRegression(nn.Module):
     def _case(self, lines: Tensor, mask: Tensor, guess: Tensor) -> Tensor:
         frames, rows = mask.nonzero().T
         values = lines[frames, rows].T  # (n, j)
+        if not bool(guess.abs().any()):  # a slice beside the body: no energy to learn a support from
+            return guess
         for step in range(self.n_passes):
             phase = unit_phase(guess[0], self.log_phase_blur[step].exp())
             priors = self._priors(step, guess, phase)
@@ -108,7 +110,7 @@ class SupportRegression(nn.Module):
     def _harmonic_variances(self, step: int, n: int) -> Tensor:
         """(2 n + 1,) of the coefficients relative to their part: 1 for the mean, a share for each wave."""
         shares = self.log_harmonics[step, :n].softmax(dim=0) / 2
-        return torch.cat([torch.ones_like(shares[:1]), shares.repeat_interleave(2)])
+        return torch.cat([shares.new_ones(1), shares.repeat_interleave(2)])  # one frame: no wave
 
     def _posterior(
         self, step: int, values: Tensor, frames: Tensor, rows: Tensor, n_frames: int, priors: list["RowPrior"]

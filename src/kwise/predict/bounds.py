@@ -49,11 +49,15 @@ class Watch:
 def bounded(phenotypes: Sequence[Phenotype], told: Intervals) -> tuple[Phenotype, ...]:
     """Phenotypes with the bounds of those that have any."""
     spans = {"LV_ED_area_mm2": told.ed, "LV_ES_area_mm2": told.es, "LV_area_EF_percent": told.ef}
-    return tuple(_bounded(p, spans.get(p.name)) for p in phenotypes)
+    return tuple(_bounded(p, spans.get(p.name), told.level) for p in phenotypes)
 
 
-def _bounded(p: Phenotype, span: tuple[float, float] | None) -> Phenotype:
-    return p if span is None else replace(p, low=span[0], high=span[1])
+def _bounded(p: Phenotype, span: tuple[float, float] | None, level: float) -> Phenotype:
+    if span is None or not math.isfinite(span[0]):
+        return p
+    share = f"{100 * level:.0f} % interval of the calibration"
+    about = f"{p.about}; {share}" if p.about else share
+    return replace(p, low=span[0], high=span[1], about=about)
 
 
 def seen_acceleration(measurement: Measurement) -> float:
