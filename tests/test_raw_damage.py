@@ -147,7 +147,7 @@ def test_missing_files_and_folders(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no such file or folder"):
         format_of(tmp_path / "nothing")
     (tmp_path / "a.txt").write_text("x")
-    with pytest.raises(ValueError, match="got a folder of a.txt; wanted DICOM images"):
+    with pytest.raises(ValueError, match=r"got a folder of a\.txt; wanted DICOM images"):
         open_any(tmp_path)
     with pytest.raises(ValueError, match=r"axes for numpy arrays alone"):
         open_any(good("cfl", tmp_path), axes="ky kx")
