@@ -136,7 +136,9 @@ class HarmonicUNet(nn.Module):
     ) -> Tensor:
         """`joined` of a measurement, remembered: callers ask for a few frames at a time."""
         assert self.support is not None
-        version = sum(parameter._version for parameter in self.support.parameters())
+        # The regression's too: its bank answers where lines are not joined.
+        learned = [*self.regression.parameters(), *self.support.parameters()]
+        version = sum(parameter._version for parameter in learned)
         if self._last is None or self._last[0]() is not measurement or self._last[1] != version:
             found = self.joined(kspace, folded.mask[:, 0].any(dim=-1), whole_lines(folded), bank)
             self._last = weakref.ref(measurement), version, found
