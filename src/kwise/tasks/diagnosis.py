@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from kwise.phenotypes import DISEASES
+from kwise.tasks.named import named_columns
 from kwise.types import Prediction, Targets
 
 
@@ -52,15 +53,9 @@ class Diagnosis:
             raise ValueError("scoring a diagnosis: got NaN or Inf logits; wanted finite numbers")
         said = prediction.disease_threshold
         threshold = torch.full_like(logits, 0.5) if said is None else said
-        rows = []
-        parts = zip(_losses(logits, truth), logits.sigmoid().cpu(), truth.cpu(), threshold.cpu())
-        for loss, *values in parts:
-            row = {"disease_loss": loss}
-            for i, name in enumerate(DISEASES):
-                told = (float(x[i]) for x in values)
-                row |= {f"{name}_{what}": x for what, x in zip(("probability", "true", "threshold"), told)}
-            rows.append(row)
-        return rows
+        columns = {"probability": logits.sigmoid(), "true": truth, "threshold": threshold}
+        named = named_columns(DISEASES, columns)
+        return [{"disease_loss": loss, **row} for loss, row in zip(_losses(logits, truth), named)]
 
     def frame_scores(self, prediction: Prediction, targets: Targets) -> list[list[dict[str, float | str]]]:
         """Nothing: a disease is of the whole person."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from kwise.phenotypes import PHENOTYPES
+from kwise.tasks.named import named_columns
 from kwise.types import Prediction, Targets
 
 
@@ -56,14 +57,8 @@ class Phenotypes:
         if not bool(torch.isfinite(guess).all()):
             raise ValueError("scoring phenotypes: got NaN or Inf; wanted finite numbers")
         sd = torch.full_like(guess, math.nan) if prediction.phenotype_sd is None else prediction.phenotype_sd
-        rows = []
-        for error, *values in zip(_errors(guess, truth), guess.cpu(), truth.cpu(), sd.cpu()):
-            row = {"phenotype_error": error}
-            for i, name in enumerate(PHENOTYPES):
-                told = (float(x[i]) for x in values)
-                row |= {f"{name}_{what}": x for what, x in zip(("predicted", "true", "sd"), told)}
-            rows.append(row)
-        return rows
+        named = named_columns(PHENOTYPES, {"predicted": guess, "true": truth, "sd": sd})
+        return [{"phenotype_error": error, **row} for error, row in zip(_errors(guess, truth), named)]
 
     def frame_scores(self, prediction: Prediction, targets: Targets) -> list[list[dict[str, float | str]]]:
         """Nothing: a phenotype is of the whole cine."""
