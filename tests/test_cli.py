@@ -181,7 +181,7 @@ def test_demo_compares_and_names_its_report(
     for name in ("demo", "syn_net"):
         shutil.copytree(checkpoint, shelf / name)
     save_checkpoint(shelf / "mean_shape", MODELS["mean_shape"](), "mean_shape", {}, {"matrix": [64, 64]})
-    monkeypatch.setattr("kwise.predict.files.SHIPPED", shelf)
+    monkeypatch.setattr("kwise.checkpoint.SHIPPED", shelf)
     monkeypatch.setenv("COLUMNS", "120")
     assert main(["demo", "-o", str(tmp_path / "out")]) == 0
     said = capsys.readouterr().out

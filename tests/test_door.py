@@ -8,14 +8,14 @@ import torch
 from torch import nn
 from torch.nn.functional import pad
 
-from kwise.checkpoint import Loaded, load_checkpoint
+from kwise.checkpoint import Loaded, find_checkpoint, load_checkpoint
 from kwise.data import dataset
 from kwise.data.acdc import read_patient_stack
 from kwise.data.frames import resample_frames
 from kwise.data.geometry import crop_fov, readout_window, whole_readouts
 from kwise.fourier import fft2c, ifft2c
 from kwise.models import MODELS
-from kwise.predict import answer, predict_file, shipped
+from kwise.predict import answer, predict_file
 from kwise.predict.door import is_wide, matrix_for, with_coils_for, with_pixel_size
 from kwise.predict.looks import heart_place
 from kwise.types import IGNORE, Measurement, Prediction, Query, Scan
@@ -198,7 +198,7 @@ def test_a_scanners_field_answers_as_well_as_the_crop(tmp_path: Path) -> None:
     n = heart.shape[-1]
     around = (n // 2 + 12, n - n // 2 - 12, n // 2 - 10, n - n // 2 + 10)
     wide = replace(heart, image=pad(heart.image, around), labels=pad(heart.labels, around), affine=None)
-    loaded = load_checkpoint(shipped(), MODELS)
+    loaded = load_checkpoint(find_checkpoint(), MODELS)
 
     def dice(scan: Scan, told: dict[str, object]) -> float:
         assert scan.image is not None
@@ -223,7 +223,7 @@ def test_a_real_heart_in_a_wide_field_is_found(real_data: Path) -> None:
     assert stack.image is not None and stack.labels is not None
     scan = resample_frames(replace(stack, image=stack.image[middle], labels=stack.labels[middle]), 12)
     assert scan.image is not None and scan.labels is not None and (scan.labels != IGNORE).any()
-    loaded = load_checkpoint(shipped(), MODELS)
+    loaded = load_checkpoint(find_checkpoint(), MODELS)
     lines = (torch.arange(scan.shape[2]) + torch.arange(12)[:, None]) % 2 == 0
 
     def dice(part: Scan) -> float:

@@ -94,6 +94,15 @@ def test_calibration_travels_with_the_weights(trained: Path) -> None:
     assert not torch.equal(model.heads["phenotypes"].sd_factor, torch.ones(len(PHENOTYPES)))
 
 
+def test_heads_are_solved_for_from_training_subjects(tmp_path: Path, remembering: None) -> None:
+    tiny = [*TINY[:-1], "n_train=40", "options.channels=4,8", "stages.steps=20", "batch_size=2"]
+    run_train("kmtr_harmonic_small", tiny, tmp_path, 0, 1, None)
+    checkpoint = tmp_path / "checkpoint"
+    model = load_checkpoint(checkpoint, MODELS).model
+    assert model.regression.cross.any() and not torch.equal(model.sd_factor, torch.ones(len(PHENOTYPES)))
+    assert not (checkpoint.parent / "heads.state.pt").exists(), "nothing of the heads is searched for"
+
+
 def test_every_recipe_builds_at_the_small_scale_and_every_row_has_one() -> None:
     for name, make in ROWS.items():
         recipe = make(SCALES["small"])

@@ -42,6 +42,7 @@ TINY: dict[str, dict[str, object]] = {
     "oucr_style": {"channels": 4, "iterations": 2},
     "kmtr": {"preset": "tiny"},
     "kmtr_joint": {"preset": "tiny"},
+    "harmonic_joint": {"channels": (4, 8), "n_banks": 2, "n_harmonics": 2},
     "kspace_mae": {"preset": "tiny"},
     "image_mae": {"preset": "tiny"},
     "kmtr_align": {"preset": "tiny", "embedding": 8, "chunk": 1},
@@ -64,6 +65,7 @@ VARIANTS: dict[str, dict[str, object]] = {
     "kmtr_joint-image": {"heads": ("image",), "tokens": "patches"},
     "kspace_mae-spectral": {"tokens": "spectral"},
     "vit-diseases": {"head": "diseases"},
+    "syn_net_shared-told": {"context": True},
     "resnet50-kspace": {"sees": "kspace", "head": "diseases"},
 }
 # These answer with an image in the units measured; all others with class logits.
@@ -113,7 +115,7 @@ def ask(model: nn.Module, measurement: Measurement, query: Query | None = None) 
 def channels(name: str) -> int:
     if name in RECONSTRUCTIONS | RESTORED:
         return 1
-    return 6 if name in ("kmtr_joint", "kmtr-segmentation") else 4
+    return 6 if name in ("kmtr_joint", "harmonic_joint", "kmtr-segmentation") else 4
 
 
 def only(measurement: Measurement, case: int) -> Measurement:

@@ -12,6 +12,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from kwise.uncertainty import Calibration, read_calibration
 
 FORMAT, VERSION = "kwise checkpoint", 1
 WEIGHTS, CONFIG, PREPROCESSING = "model.safetensors", "config.json", "preprocessing.json"
+SHIPPED = Path(str(files("kwise"))) / "weights"  # checkpoints that come with kwise, a folder each
+BEST = "demo"  # the one of them that answers where none is named
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,24 @@ def save_checkpoint(
         _swap(new, folder)
     finally:
         shutil.rmtree(new, ignore_errors=True)
+
+
+def find_checkpoint(folder: Path | str = BEST) -> Path:
+    """The folder itself, or the one that comes with kwise under that name (`demo`); ValueError for
+    neither.
+    """
+    folder = Path(folder)
+    if folder.is_dir():
+        return folder
+    if (SHIPPED / folder / WEIGHTS).is_file():
+        return SHIPPED / folder
+    names = ", ".join(place.name for place in all_shipped())
+    raise ValueError(f"looking for a checkpoint: got no folder {folder}; wanted one, or {names}")
+
+
+def all_shipped() -> list[Path]:
+    """The folders of all checkpoints that come with kwise, by name."""
+    return sorted(file.parent for file in SHIPPED.glob(f"*/{WEIGHTS}"))
 
 
 def load_checkpoint(folder: Path | str, registry: Mapping[str, type[nn.Module]]) -> Loaded:

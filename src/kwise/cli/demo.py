@@ -8,21 +8,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from kwise.checkpoint import Loaded, load_checkpoint
+from kwise.checkpoint import BEST, Loaded, all_shipped, find_checkpoint, load_checkpoint
 from kwise.cli.predicting import summary
 from kwise.cli.simulating import Wish, read_source, simulated
 from kwise.data.geometry import crop_fov
 from kwise.data.kspace_file import read_scan, write_scan
 from kwise.models import MODELS
 from kwise.models.controls import centre_only
-from kwise.predict import Answer, all_shipped, answer, fingerprint, measurement_of, shipped, write_answer
+from kwise.predict import Answer, answer, fingerprint, measurement_of, write_answer
 from kwise.predict.answer import matrix_of
 from kwise.types import Scan
 
 # Names of their own split: training, validation and test draw heart-train-, heart-val- and heart-test- names.
 PATIENT, OTHER_PATIENT = "heart-demo-000001", "heart-demo-000002"
 FLOOR = "mean_shape"  # never looks at k-space
-BEST = "demo"  # folder of the shipped checkpoint that kwise predict uses as well
 
 
 @dataclass(frozen=True)
@@ -44,9 +43,9 @@ def run_demo(folder: Path) -> None:
     file = folder / f"{PATIENT}.h5"
     write_scan(file, simulated(images, wish), wish.acceleration)
     scan = read_scan(file)  # from here on only what a file holds
-    loaded = load_checkpoint(shipped(BEST), MODELS)
+    loaded = load_checkpoint(find_checkpoint(BEST), MODELS)
     found = answer(scan, loaded)
-    weights, shown = fingerprint(shipped(BEST)), crop_fov(images, wish.fov_mm).image
+    weights, shown = fingerprint(find_checkpoint(BEST)), crop_fov(images, wish.fov_mm).image
     write_answer(folder, found, loaded, weights, file.name, reference=shown)
     for line in summary(found):
         print(line)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from kwise.checkpoint import load_checkpoint
+from kwise.checkpoint import find_checkpoint, load_checkpoint
 from kwise.cli.words import nearest
 from kwise.models import MODELS
 from kwise.models.controls import CONTROLS
@@ -71,6 +71,7 @@ def run_evaluate(
     """Score a checkpoint on a split, measured as in its training, unless told otherwise."""
     if control is not None and control not in CONTROLS:
         raise ValueError(f"choosing a control: got {control!r}; wanted {nearest(control, CONTROLS)}")
+    checkpoint = find_checkpoint(checkpoint)
     seen = load_checkpoint(checkpoint, MODELS).preprocessing
     acquisition = acquisition_of(seen)
     if accelerations is None:

@@ -88,7 +88,7 @@ def add_calibrate(verb: Verb) -> None:
 
 def run_study_verb(options: argparse.Namespace) -> None:
     """Run, or go on with, a study; print a line per cell, then its verdicts."""
-    from kwise.predict import shipped
+    from kwise.checkpoint import find_checkpoint
     from kwise.study.deliver import deliver
     from kwise.study.plan import ACCELERATIONS, FAMILIES, Judgement, Plan, check_plan
     from kwise.study.run import run_study
@@ -98,7 +98,7 @@ def run_study_verb(options: argparse.Namespace) -> None:
     )
     plan = check_plan(
         Plan(
-            tuple(options.checkpoints) or (shipped(),),
+            tuple(options.checkpoints) or (find_checkpoint(),),
             options.dataset,
             options.root,
             options.split,

@@ -6,6 +6,7 @@ from kwise.models.admm_net import AdmmNet
 from kwise.models.d5c5 import D5C5
 from kwise.models.disk import Disk
 from kwise.models.disk_plus import DiskPlus
+from kwise.models.harmonic_joint import HarmonicJoint
 from kwise.models.harmonic_unet import HarmonicUNet
 from kwise.models.image_mae import ImageMae
 from kwise.models.k_gin import KGin
@@ -46,6 +47,7 @@ MODELS: dict[str, type[nn.Module]] = {
     "oucr_style": OucrStyle,
     "kmtr": Kmtr,
     "kmtr_joint": KmtrJoint,
+    "harmonic_joint": HarmonicJoint,
     "kspace_mae": KSpaceMae,
     "image_mae": ImageMae,
     "kmtr_align": KmtrAlign,

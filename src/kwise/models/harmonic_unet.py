@@ -46,8 +46,6 @@ _MOST_LINES = 400
 _GIVES_WAY = 1  # the bank that the support regression replaces: neither the most mobile nor the calmest
 
 
-
-
 class HarmonicUNet(nn.Module):
     """Harmonic view sharing -> images -> U-Net on `block` x `block` pixels, for the queried frames alone.
 
@@ -120,7 +118,7 @@ class HarmonicUNet(nn.Module):
         motion = moving[:, 1:].abs().square().sum(dim=(1, 2)).sqrt()
         mean = coefficients[:, -1, 0]  # (b, c, y, x)
         signed = torch.cat([banks, in_phase, quadrature], dim=2)
-        level = mean.abs().square().sum(dim=1).mean(dim=(-2, -1)).sqrt()[:, None, None, None, None] + 1e-12
+        level = level_of(coefficients)[:, None, None, None, None]
         real = referenced(signed, mean) / level
         modulus = (banks.abs().square().sum(dim=3) + 1e-12).sqrt() / level
         energy = motion[:, None, None].expand(-1, frames.shape[1], -1, -1, -1) / level
@@ -191,6 +189,11 @@ class HarmonicUNet(nn.Module):
         return self.support.held_out_error(
             ifft1c(kspace, -1).flatten(0, 1), mask.repeat_interleave(coils, dim=0)
         )
+
+
+def level_of(coefficients: Tensor) -> Tensor:
+    """(b,) rms of the time mean of coefficients (b, h, m, c, y, x): the unit of what the U-Net sees."""
+    return coefficients[:, -1, 0].abs().square().sum(dim=1).mean(dim=(-2, -1)).sqrt() + 1e-12
 
 
 def referenced(images: Tensor, mean: Tensor) -> Tensor:

@@ -13,7 +13,14 @@ from torch import Tensor, nn
 from kwise.coordinates import line_radius
 from kwise.fourier import ifft2c
 from kwise.gridding import gridded
-from kwise.models.answer import EVERYTHING, finish_answer, query_frames, robust_scale
+from kwise.models.answer import (
+    EVERYTHING,
+    N_CONTEXT,
+    acquisition_context,
+    finish_answer,
+    query_frames,
+    robust_scale,
+)
 from kwise.nn.conv import UNet
 from kwise.types import Measurement, Prediction, Query
 
@@ -47,14 +54,24 @@ class ViewSharing(nn.Module):
 
 
 class SynNetShared(nn.Module):
-    """View sharing, inverse FFT, root sum of squares over coils, U-Net on the queried frames alone."""
+    """View sharing, inverse FFT, root sum of squares over coils, U-Net on the queried frames alone.
+
+    With `context` it is told, as harmonic_unet is, the phase of the cycle of a frame, and how much was
+    sampled.
+    """
 
     def __init__(
-        self, *, n_classes: int = 4, channels: tuple[int, ...] = (16, 32, 64, 128), n_windows: int = 5
+        self,
+        *,
+        n_classes: int = 4,
+        channels: tuple[int, ...] = (16, 32, 64, 128),
+        n_windows: int = 5,
+        context: bool = False,
     ) -> None:
         super().__init__()
+        self.context = context
         self.sharing = ViewSharing(n_windows)
-        self.net = UNet(n_windows, n_classes, channels)
+        self.net = UNet(n_windows + (N_CONTEXT if context else 0), n_classes, channels)
 
     def forward(self, measurement: Measurement, query: Query = EVERYTHING) -> Prediction:
         """Class logits (b, k, z, f, y, x), or (b, k, z, q) at queried points."""
@@ -65,7 +82,11 @@ class SynNetShared(nn.Module):
         mask = mask.any(dim=-1, keepdim=True) if radius.shape[-1] == 1 else mask
         shared = self.sharing(kspace, mask, frames, radius)
         images = ifft2c(shared).abs().square().sum(dim=3)
-        logits = self.net((images + 1e-8).sqrt().flatten(0, 1))
+        seen = (images + 1e-8).sqrt()  # (b, f, w, y, x)
+        if self.context:
+            told = acquisition_context(folded, frames)[..., None, None]
+            seen = torch.cat([seen, told.expand(-1, -1, -1, *seen.shape[-2:])], dim=2)
+        logits = self.net(seen.flatten(0, 1))
         return Prediction(
             finish_answer(logits.unflatten(0, frames.shape).transpose(1, 2), measurement, query)
         )

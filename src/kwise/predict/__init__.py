@@ -3,10 +3,10 @@
 Only what the file says was acquired is used; nothing here can simulate or draw a mask.
 """
 
-from kwise.checkpoint import fingerprint
+from kwise.checkpoint import all_shipped, find_checkpoint, fingerprint
 from kwise.predict.answer import Answer, answer, measurement_of, segment
 from kwise.predict.cohort import Order, is_cohort, predict_folder
-from kwise.predict.files import all_shipped, predict_file, shipped, write_answer
+from kwise.predict.files import predict_file, write_answer
 from kwise.predict.outputs import OUTPUTS
 from kwise.predict.predictors import PREDICTORS, answer_by_task
 
@@ -18,12 +18,12 @@ __all__ = [
     "all_shipped",
     "answer",
     "answer_by_task",
+    "find_checkpoint",
     "fingerprint",
     "is_cohort",
     "measurement_of",
     "predict_file",
     "predict_folder",
     "segment",
-    "shipped",
     "write_answer",
 ]

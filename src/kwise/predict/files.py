@@ -5,12 +5,11 @@ import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
 from torch import Tensor
 
-from kwise.checkpoint import Loaded, load_checkpoint, weights_sha256
+from kwise.checkpoint import BEST, Loaded, find_checkpoint, load_checkpoint, weights_sha256
 from kwise.data.raw import open_any, with_kspace
 from kwise.models import MODELS
 from kwise.predict.answer import Answer
@@ -18,24 +17,6 @@ from kwise.predict.door import with_pixel_size
 from kwise.predict.outputs import OUTPUTS, Delivery, Output, chosen_outputs
 from kwise.predict.predictors import answer_by_task
 from kwise.predict.run_card import file_name
-
-WEIGHTS = "model.safetensors"
-SHIPPED = Path(str(files("kwise"))) / "weights"  # checkpoints that come with kwise, a folder each
-
-
-def shipped(name: str = "demo") -> Path:
-    """The folder of a checkpoint that comes with kwise; ValueError where it was not shipped."""
-    folder = SHIPPED / name
-    if not folder.is_dir():
-        raise ValueError(
-            f"looking for a shipped checkpoint: got no {folder}; wanted one, or --checkpoint yours"
-        )
-    return folder
-
-
-def all_shipped() -> list[Path]:
-    """The folders of all checkpoints that come with kwise, by name."""
-    return sorted(file.parent for file in SHIPPED.glob(f"*/{WEIGHTS}"))
 
 
 def predict_file(
@@ -73,7 +54,7 @@ class Asked:
     ) -> "Asked":
         """Load a checkpoint (None: the shipped one); errors as in `load_checkpoint` and `chosen_outputs`."""
         outputs = chosen_outputs(also)
-        checkpoint = shipped() if checkpoint is None else Path(checkpoint)
+        checkpoint = find_checkpoint(BEST if checkpoint is None else checkpoint)
         loaded = load_checkpoint(checkpoint, MODELS)
         return Asked(loaded, weights_sha256(checkpoint), outputs, command, pixel_mm)
 

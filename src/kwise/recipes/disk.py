@@ -86,6 +86,11 @@ def syn_net_shared_small() -> Recipe:
     return _small("syn_net_shared", 6800)
 
 
+def syn_net_shared_timed_small() -> Recipe:
+    """The strongest rival told what harmonic_unet is told: the cardiac phase and the share sampled."""
+    return replace(_small("syn_net_shared", 6800, {"context": True}), name="syn_net_shared_timed_small")
+
+
 def syn_net_small() -> Recipe:
     """Syn-Net on the magnitudes of 12 rolled frames, one head for all frames."""
     return _small("syn_net", 7000, {"frames_as": "rolled"})
@@ -173,10 +178,12 @@ def disk_plus_paper() -> Recipe:
 SMALL: tuple[Callable[[], Recipe], ...] = (
     harmonic_unet_small,
     harmonic_unet_untimed_small,
+    harmonic_unet_independent_small,
     disk_plus_small,
     disk_plus_untimed_small,
     disk_plus_unrotated_small,
     syn_net_shared_small,
+    syn_net_shared_timed_small,
     syn_net_small,
     li_net_small,
     disk_small,

@@ -155,6 +155,20 @@ def joint(scale: Scale) -> Recipe:
     return _recipe(scale, "joint", "kmtr_joint", task, 300, 8, {"preset": scale.preset}, reference=True)
 
 
+def harmonic(scale: Scale) -> Recipe:
+    """Ours too: the trunk by gradients on two frames of every subject, then the heads from one look at
+    1,600.
+    """
+    task = Joint(phenotypes=0.0, diagnosis=0.0, reconstruction=0.5)
+    channels = (32, 64, 96) if scale.name == "small" else (64, 128, 192, 256)
+    made = _recipe(
+        scale, "harmonic", "harmonic_joint", task, 500, 4, {"channels": channels}, reference=True
+    )
+    trunk = replace(made.stages[0], name="trunk", learning_rate=2e-3)
+    heads = replace(trunk, name="heads", steps=1600 // made.batch_size)
+    return replace(made, stages=(trunk, heads), frames=2)
+
+
 def nnunet(scale: Scale, row: str, full: bool) -> Recipe:
     """The nnU-Net-style network, fully sampled (upper bound) or on zero-filled images."""
     channels = (16, 32, 64, 96) if scale.name == "small" else (32, 64, 128, 256)
@@ -192,6 +206,7 @@ ROWS: Mapping[str, Callable[[Scale], Recipe]] = {
     "segmentation": lambda s: _head(s, "segmentation", "segmentation", Segmentation(n_classes=6), batch=4),
     "image": lambda s: _head(s, "image", "image", Reconstruction("l1"), batch=8),
     "joint": joint,
+    "harmonic": harmonic,
     "scratch": lambda s: _head(s, "scratch", "phenotypes", Phenotypes(), init=()),
     "unaligned": lambda s: _head(s, "unaligned", "phenotypes", Phenotypes(), init=("kspace_mae",)),
     "vit": lambda s: _image_row(s, "vit", "phenotypes", Phenotypes()),

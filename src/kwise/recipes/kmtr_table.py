@@ -54,7 +54,8 @@ def rows(scale: str) -> Iterator[Row]:
         raise ValueError(f"choosing a scale: got {scale!r}; wanted one of {', '.join(SCALES)}")
     yield from _vectors(scale)
     yield from _grids(scale)
-    for name, row in (("kmtr", "phenotypes"), ("kmtr_joint", "joint")):
+    swept = {"kmtr": "phenotypes", "kmtr_joint": "joint", "harmonic_joint": "harmonic"}
+    for name, row in swept.items():
         yield Row(
             name, _made(row, scale), folder_name("sweep", scale), n=200, rates=EVERY_R, task=Phenotypes()
         )
@@ -64,7 +65,7 @@ def _vectors(scale: str) -> Iterator[Row]:
     """Phenotypes and diseases at R = 4."""
     whole = {"resnet50_full": "resnet50_full", "vit": "vit", "mae": "mae"}
     under = {name: name for name in ("resnet50_undersampled", "resnet50_kspace", "scratch", "unaligned")}
-    ours = {"kmtr": "phenotypes", "kmtr_joint": "joint"}
+    ours = {"kmtr": "phenotypes", "kmtr_joint": "joint", "harmonic_joint": "harmonic"}
     part, task = folder_name("phenotypes", scale), Phenotypes()
     plain = Row(
         "age_sex", _made("train_mean", scale), part, make=age_and_sex, n=TESTED, rates=(4.0,), task=task
@@ -77,7 +78,7 @@ def _vectors(scale: str) -> Iterator[Row]:
     part, ill = folder_name("diseases", scale), Diagnosis()
     yield replace(plain, table=part, task=ill)
     heads = {"train_mean": "train_mean", "vit": "vit_diseases", "mae": "mae_diseases"}
-    for name, row in {**heads, "kmtr": "diseases", "kmtr_joint": "joint"}.items():
+    for name, row in {**heads, **ours, "kmtr": "diseases"}.items():
         yield Row(name, _made(row, scale), part, n=TESTED, rates=(4.0,), task=ill)
 
 
@@ -85,15 +86,12 @@ def _grids(scale: str) -> Iterator[Row]:
     """Segmentation at R = 8, reconstruction at R = 4."""
     part, labels = folder_name("segmentation", scale), Segmentation(n_classes=6)
     names = {name: name for name in ("nnunet_full", "nnunet_undersampled", "li_net")}
-    for name, row in {**names, "kmtr": "segmentation", "kmtr_joint": "joint"}.items():
+    joint = {"kmtr_joint": "joint", "harmonic_joint": "harmonic"}
+    for name, row in {**names, "kmtr": "segmentation", **joint}.items():
         yield Row(name, _made(row, scale), part, n=FEW, rates=(8.0,), task=labels)
     part, images = folder_name("reconstruction", scale), Reconstruction()
-    for name, row in {
-        "zero_filled": "zero_filled",
-        "k_gin": "k_gin",
-        "kmtr": "image",
-        "kmtr_joint": "joint",
-    }.items():
+    names = {"zero_filled": "zero_filled", "k_gin": "k_gin", "kmtr": "image"}
+    for name, row in {**names, **joint}.items():
         yield Row(name, _made(row, scale), part, n=FEW, rates=(4.0,), task=images)
 
 

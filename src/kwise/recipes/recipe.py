@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields, is_dataclass
 from hashlib import blake2b
+from typing import Any
 
 from kwise.data.loader import Acquisition
 from kwise.tasks import Segmentation, Task, task_name
@@ -51,6 +52,27 @@ class Recipe:
         return {**fields, "task": {"name": task_name(self.task), **fields["task"]}}
 
     def digest(self) -> str:
-        """Sixteen hexadecimal digits (BLAKE2b of sorted JSON) that differ where any field differs."""
-        text = json.dumps(self.as_dict(), sort_keys=True, default=str)
+        """Sixteen hexadecimal digits (BLAKE2b of sorted JSON) that differ where any field differs.
+
+        Fields that say what they would say anyway are left out: a new one does not orphan runs half done.
+        """
+        text = json.dumps({**_said(self), "kind": task_name(self.task)}, sort_keys=True, default=str)
         return blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def _said(value: Any) -> Any:
+    """Fields of a dataclass, and of those within it, that are not at their defaults; lists and mappings of
+    such; anything else as it is.
+    """
+    if is_dataclass(value):
+        own = ((f, getattr(value, f.name)) for f in fields(value))
+        return {f.name: _said(x) for f, x in own if x != _default(f)}
+    if isinstance(value, list | tuple):
+        return [_said(x) for x in value]
+    if isinstance(value, Mapping):
+        return {str(key): _said(x) for key, x in value.items()}
+    return value
+
+
+def _default(own: Field[Any]) -> object:
+    return own.default if own.default_factory is MISSING else own.default_factory()

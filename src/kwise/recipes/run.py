@@ -3,10 +3,11 @@
 import json
 import math
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,15 @@ from kwise.training import is_first_process, train
 from kwise.types import Batch, Prediction, Targets
 
 RECIPE = "recipe.json"  # of a run folder: the recipe as it is run
+
+
+@runtime_checkable
+class Fitted(Protocol):
+    """A model of whose stages some are solved for, in evaluation mode, from one look at training batches."""
+
+    fitted_stages: Sequence[str]
+
+    def fit(self, batches: Iterable[Batch]) -> None: ...
 
 
 def source(recipe: Recipe) -> DataSet:
@@ -83,6 +93,11 @@ def train_recipe(recipe: Recipe, folder: Path, *, root: str | None = None, progr
     elif any(parameter.requires_grad for parameter in model.parameters()):
         done = 0
         for stage in recipe.stages:
+            if isinstance(model, Fitted) and stage.name in model.fitted_stages:
+                model.eval()
+                model.fit(later(batches, done, step) for step in range(stage.steps))
+                done += stage.steps
+                continue
             loss = partial(loss_of, recipe, stage.name)
             validate = partial(validation_score, recipe, root) if stage.validate_every else None
             batch = partial(later, batches, done)

@@ -8,10 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kwise.checkpoint import CONFIG, fingerprint
+from kwise.checkpoint import CONFIG, find_checkpoint, fingerprint
 from kwise.data import DATASETS
 from kwise.models.controls import CONTROLS
-from kwise.predict.files import SHIPPED, WEIGHTS
 from kwise.sampling import MASKS
 from kwise.uncertainty import CALIBRATION
 
@@ -127,18 +126,6 @@ def check_plan(plan: Plan) -> Plan:
         )
     folders = tuple(find_checkpoint(folder) for folder in plan.checkpoints)
     return replace(plan, checkpoints=folders)
-
-
-def find_checkpoint(folder: Path) -> Path:
-    """The folder itself, or the shipped checkpoint of that name (`demo`)."""
-    if (folder / WEIGHTS).is_file():
-        return folder
-    if (SHIPPED / folder / WEIGHTS).is_file():
-        return SHIPPED / folder
-    shipped = ", ".join(sorted(file.parent.name for file in SHIPPED.glob(f"*/{WEIGHTS}")))
-    raise ValueError(
-        f"looking for a checkpoint: got no {folder / WEIGHTS}; wanted a folder of one, or {shipped}"
-    )
 
 
 def _digest(file: Path) -> str:

@@ -1,0 +1,189 @@
+"""Ours: harmonic U-Net as one encoder of all views, and all answers of k-MTR in one forward pass.
+
+The trunk, trained on labels and images, says what is where in every view and frame, from the undersampled
+k-space of any R. Phenotypes and diseases are linear in the sizes and shapes of what it segments: their
+weights are solved for, not searched, from one look at the training subjects after it ("heads"). So views that
+are missing are left out of the regression exactly, and every number comes with its own error.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from kwise.coordinates import line_radius
+from kwise.gridding import gridded
+from kwise.models.answer import EVERYTHING, finish_answer, query_frames, robust_scale, unfold_slices
+from kwise.models.grids import finish_images
+from kwise.models.harmonic_unet import HarmonicUNet, level_of
+from kwise.models.heart_shapes import n_shape_features, shape_features
+from kwise.models.kmtr import frames_of
+from kwise.models.kmtr_encoders import kinds_of, views_seen
+from kwise.models.kmtr_heads import best_f1_threshold, platt
+from kwise.nn.moment_regression import MomentRegression
+from kwise.phenotypes import DISEASES, PHENOTYPES
+from kwise.types import Batch, Measurement, Prediction, Query, Targets
+
+TaskLoss = Callable[[Prediction, Targets], Tensor]
+N_PHENOTYPES = len(PHENOTYPES)
+
+
+class HarmonicJoint(nn.Module):
+    """Segmentation and image by a harmonic U-Net without its support regression, every view on its own;
+    phenotypes and diseases by closed-form regression on shapes.
+
+    Options are those of `HarmonicUNet`. Stage "trunk" is trained by gradients, stage "heads" is solved for.
+    """
+
+    stages = ("trunk",)
+    fitted_stages = ("heads",)
+
+    def __init__(
+        self,
+        *,
+        n_classes: int = 6,
+        channels: tuple[int, ...] = (32, 64, 96),
+        n_banks: int = 3,
+        n_harmonics: int = 5,
+        block: int = 2,
+    ) -> None:
+        super().__init__()
+        self.n_banks = n_banks
+        self.trunk = HarmonicUNet(
+            n_classes=n_classes + 1, channels=channels, n_banks=n_banks, n_harmonics=n_harmonics, block=block,
+            n_passes=0,
+        )  # fmt: skip
+        n = N_PHENOTYPES + len(DISEASES)
+        self.regression = MomentRegression(n_shape_features(n_classes) + 1, n)
+        self.slope: Tensor
+        self.shift: Tensor
+        self.threshold: Tensor
+        self.sd_factor: Tensor
+        self.register_buffer("slope", torch.ones(len(DISEASES)))
+        self.register_buffer("shift", torch.zeros(len(DISEASES)))
+        self.register_buffer("threshold", torch.full((len(DISEASES),), 0.5))
+        self.register_buffer("sd_factor", torch.ones(N_PHENOTYPES))
+
+    def forward(self, measurement: Measurement, query: Query = EVERYTHING) -> Prediction:
+        """Every answer; phenotypes and diseases are of the whole cine whatever frames are asked for, and left
+        out where the measurement does not tell its spacing: a size needs one.
+        """
+        logits, image = self.see(measurement, EVERYTHING)
+        answer = self._finish(frames_of(logits, query), frames_of(image, query), measurement, query)
+        if measurement.spacing_mm is None:
+            return answer
+        values, sd = self.regression(*self.shapes(logits, measurement))
+        ill = self.slope * values[:, N_PHENOTYPES:] + self.shift
+        return replace(
+            answer,
+            phenotypes=values[:, :N_PHENOTYPES],
+            phenotype_sd=sd[:, :N_PHENOTYPES] * self.sd_factor,
+            diseases=ill,
+            disease_threshold=self.threshold.expand(len(ill), -1),
+        )
+
+    def see(self, measurement: Measurement, query: Query) -> tuple[Tensor, Tensor]:
+        """Logits (b, k, z, f, y, x) and magnitudes (b, 1, z, f, y, x) in the units measured, of the queried
+        frames on the measured grid; zero in views of which nothing was acquired.
+        """
+        seen = views_seen(measurement)
+        folded = gridded(_with_something(measurement, seen).fold_slices())
+        asked = query.repeat_slices(measurement.n_slices)
+        frames = query_frames(asked, len(folded.kspace), measurement.n_frames, folded.kspace.device)
+        scale = robust_scale(folded)
+        coefficients = self.trunk.alone(
+            folded.kspace[:, :, 0] / scale.squeeze(2), folded.mask[:, 0], line_radius(folded)
+        )
+        channels = self.trunk.images(coefficients, folded, frames)  # (b * z, f, channel, y, x)
+        said = self.trunk.segment(channels.flatten(0, 1)).unflatten(0, frames.shape)
+        # The image is what the middle bank says and a correction: moduli stand behind the signed channels.
+        guess = channels[:, :, self.n_banks + 4 + self.n_banks // 2]
+        unit = (scale.flatten() * level_of(coefficients))[:, None, None, None]
+        image = (guess + said[:, :, -1]).clamp(min=0.0) * unit
+        there = seen[:, None, :, None, None, None]
+        logits = unfold_slices(said[:, :, :-1].transpose(1, 2), measurement.n_slices)
+        image = unfold_slices(image.unsqueeze(1), measurement.n_slices)
+        return torch.where(there, logits, 0.0), torch.where(there, image, 0.0)
+
+    def shapes(self, logits: Tensor, measurement: Measurement) -> tuple[Tensor, Tensor]:
+        """Features (b, f) of logits of all frames, and the log (b,) of the share of k-space acquired."""
+        spacing = measurement.spacing_mm
+        if spacing is None:
+            raise ValueError("measuring shapes: got a measurement without spacing; wanted spacing_mm in mm")
+        seen = views_seen(measurement)
+        # Without a gradient: the trunk learns from labels alone.
+        probabilities = logits.detach().float().softmax(dim=1)
+        found = shape_features(probabilities, spacing.to(probabilities), kinds_of(measurement), seen)
+        acquired = measurement.mask.flatten(2).float().mean(dim=2)
+        share = ((acquired * seen).sum(dim=1) / seen.sum(dim=1)).log()
+        return torch.cat([found, share.unsqueeze(1)], dim=1), share
+
+    def _finish(self, logits: Tensor, image: Tensor, measurement: Measurement, query: Query) -> Prediction:
+        answer = finish_images(image.squeeze(1).to(torch.complex64), measurement, query)
+        assert answer.image is not None
+        answer = replace(answer, image=answer.image.abs())
+        folded = logits.transpose(1, 2).flatten(0, 1)
+        return replace(answer, logits=finish_answer(folded, measurement, query))
+
+    def stage_loss(
+        self, stage: str, measurement: Measurement, targets: Targets, task_loss: TaskLoss
+    ) -> Tensor:
+        """The loss of labels and images at the queried frames."""
+        if stage != "trunk":
+            raise ValueError(f"training harmonic_joint: got stage {stage!r}; wanted trunk (heads are solved)")
+        said = self._finish(*self.see(measurement, targets.query), measurement, targets.query)
+        return task_loss(said, replace(targets, phenotypes=None, diseases=None))
+
+    @torch.no_grad()
+    def fit(self, batches: Iterable[Batch]) -> None:
+        """Solve for the heads; ValueError, naming the disease, where all cases are of one class."""
+        features, values, shares = [], [], []
+        for batch in batches:
+            targets = batch.targets
+            if targets.phenotypes is None or targets.diseases is None:
+                raise ValueError("fitting harmonic_joint: got cases without phenotypes and diseases")
+            logits, _ = self.see(batch.measurement, EVERYTHING)
+            seen, share = self.shapes(logits, batch.measurement)
+            features.append(seen)
+            shares.append(share)
+            values.append(torch.cat([targets.phenotypes, targets.diseases], dim=1))
+        truth = torch.cat(values)
+        left_out = self.regression.fit(torch.cat(features), truth, torch.cat(shares))
+        self._fit_diseases(left_out[:, N_PHENOTYPES:], truth[:, N_PHENOTYPES:])
+
+    def _fit_diseases(self, said: Tensor, truth: Tensor) -> None:
+        """Platt's line through the linear guesses of cases left out, and the threshold of the best F1."""
+        for i, name in enumerate(DISEASES):
+            known = torch.isfinite(truth[:, i])
+            guess, ill = said[known, i].double(), truth[known, i].double()
+            if not 0 < int(ill.sum()) < len(ill):
+                got = f"{int(ill.sum())} of {len(ill)} cases with {name}"
+                raise ValueError(f"fitting diseases: got {got}; wanted cases with and without it")
+            # In units of its own spread, so that the weak pull on the slope does not matter.
+            spread = float(guess.std().clamp(min=1e-9))
+            slope, shift = platt(guess / spread, ill)
+            self.slope[i], self.shift[i] = slope / spread, shift
+            self.threshold[i] = best_f1_threshold((slope * guess / spread + shift).sigmoid(), ill)
+
+    def calibrate(self, answers: Iterable[tuple[Prediction, Targets]]) -> None:
+        """Widen or narrow the sd of each phenotype until errors of validation cases have it on average."""
+        ratios = []
+        for answer, targets in answers:
+            if answer.phenotypes is None or answer.phenotype_sd is None or targets.phenotypes is None:
+                return
+            ratios.append(((answer.phenotypes - targets.phenotypes) / answer.phenotype_sd).square())
+        if ratios:
+            mean = torch.cat(ratios).nanmean(dim=0).sqrt()
+            self.sd_factor.mul_(torch.where(torch.isfinite(mean) & (mean > 0), mean, 1.0))
+
+
+def _with_something(measurement: Measurement, seen: Tensor) -> Measurement:
+    """The measurement with one zero sample in views of which nothing was acquired: a view alone has to hold
+    something.
+    """
+    if bool(seen.all()):
+        return measurement
+    mask = measurement.mask.clone()
+    mask[..., mask.shape[-2] // 2, mask.shape[-1] // 2] |= ~seen.unsqueeze(-1)
+    return replace(measurement, mask=mask)
