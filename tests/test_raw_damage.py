@@ -168,9 +168,23 @@ BAD_MRD: dict[str, tuple[Callable[[Path], Path], str]] = {
         lambda f: mrd_with(f, [mrd_row(np.ones((n, KX)), kspace_encode_step_1=n) for n in (1, 2)]),
         r"readouts of \[1, 2\] coils",
     ),
-    "three-dimensional": (
-        lambda f: mrd_with(f, [mrd_row(np.ones((2, KX)), kspace_encode_step_2=n) for n in (0, 1)]),
-        "a 3-D scan of 2 partitions",
+    "two slabs": (
+        lambda f: mrd_with(f, [mrd_row(np.ones((2, KX)), kspace_encode_step_2=n, slice=n) for n in (0, 1)]),
+        "2 slabs of partitions",
+    ),
+    "undersampled along partitions": (
+        lambda f: mrd_with(
+            f, [mrd_row(np.ones((2, KX)), kspace_encode_step_1=n, kspace_encode_step_2=n) for n in (0, 1)]
+        ),
+        "undersampled along its partitions",
+    ),
+    "a trajectory in partitions": (
+        lambda f: mrd_with(
+            f,
+            [mrd_row(np.ones((2, KX)), kspace_encode_step_2=n) for n in (0, 1)],
+            mrd_header(KY, KX).replace("cartesian", "radial"),
+        ),
+        "a trajectory in 2 partitions",
     ),
     "radial": (
         lambda f: mrd_with(f, mrd_rows(some_kspace()), mrd_header(KY, KX).replace("cartesian", "radial")),

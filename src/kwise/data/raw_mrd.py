@@ -1,4 +1,5 @@
-"""MRD (ISMRMRD) raw data in HDF5, OCMR's included: Cartesian 2-D scans as they left the scanner.
+"""MRD (ISMRMRD) raw data in HDF5, OCMR's included: Cartesian scans, of slices or of a slab, as they left
+the scanner.
 
 Readouts are read in bulk, a few MB at a time, from a file or a stream. Noise scans whiten the coils; averages
 and repeated lines are averaged; reversed readouts turned; partial Fourier and asymmetric echoes stay
@@ -26,8 +27,9 @@ from kwise.data.raw_checks import (
 from kwise.data.raw_mrd_header import Header, parse_header
 from kwise.data.raw_mrd_plan import Plan, plan_readouts
 from kwise.data.raw_mrd_rows import Column, Readouts, readouts_of
+from kwise.data.raw_mrd_slab import slices_of_slab
 from kwise.data.raw_mrd_trajectory import CARTESIAN, read_along_trajectory
-from kwise.data.raw_slices import Slices
+from kwise.data.raw_slices import Slices, cut_slices
 from kwise.types import Scan
 
 CHUNK = 2**22  # bytes of readouts in memory at a time
@@ -41,7 +43,7 @@ def mrd_group(file: Any) -> Any | None:
 
 
 def read_mrd(path: Path, slices: Slices = None) -> Scan:
-    """The scan of an MRD file; ValueError in one line for a damaged or 3-D one.
+    """The scan of an MRD file; ValueError in one line for a damaged one.
 
     `notes` say what was missing in the header, what was left out and what was averaged. Of the samples, those
     of the `slices` asked for are read.
@@ -62,14 +64,17 @@ def scan_of_readouts(path: Path, header: Header, readouts: Readouts, slices: Sli
     """The scan of readouts, wherever they came from: an HDF5 file, or a stream that was kept in `path`."""
     plan = plan_readouts(path, header, readouts.heads)
     whiten = _whitening(readouts.data, plan)
-    plan = plan.only(path, slices)
+    plan = plan if plan.slab else plan.only(path, slices)
     check_room(path, plan.n_coils, *plan.shape, plan.n_pixels)
     drop = _PILOT_TONE if header.pilot_tone else (0, 0)
     kspace, counts = _fill(path, readouts.data, plan, whiten, drop)
     mask = check_acquired(path, (counts > 0) & any(bool((coil != 0).any()) for coil in kspace))
     told = _told(header, int(counts.max()), whiten)
     del counts
-    return Scan(
+    if plan.slab:
+        kspace, mask, also = slices_of_slab(path, kspace, mask)
+        told |= also
+    scan = Scan(
         case=case_name(path),
         kspace=kspace,
         mask=mask,
@@ -78,6 +83,7 @@ def scan_of_readouts(path: Path, header: Header, readouts: Readouts, slices: Sli
         affine=plan.affine,
         notes={"format": "MRD (ISMRMRD)"} | dict(header.notes) | plan.notes | told | dead_coils(kspace),
     )
+    return cut_slices(path, scan, slices) if plan.slab else scan
 
 
 def _holds_readouts(group: Any) -> bool:

@@ -5,12 +5,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from kwise.data.nifti import FRAME_MS
-from kwise.data.raw_checks import NO_SPACING, refused
+from kwise.data.raw_checks import refused
 from kwise.data.raw_mrd_header import Header, Limit
+from kwise.data.raw_mrd_place import affine_of, frame_ms_of, in_order, spacing_of
 from kwise.data.raw_slices import Slices, picked, placed
 
 NOISE, REVERSE = 19, 22  # bits of the flags, from 1, as ismrmrd.h counts them
@@ -25,7 +24,8 @@ _NEEDED = ("flags", "number_of_samples", "active_channels", "center_sample", "id
 class Plan:
     """Indices (n_rows,) z, t, ky of every readout, valid where `use`; `shape` (z, t, ky) of the grid.
 
-    `n_encoded` readout pixels with oversampling, `n_pixels` without.
+    `n_encoded` readout pixels with oversampling, `n_pixels` without. In a `slab` z counts partitions that are
+    still encoded.
     """
 
     heads: np.ndarray
@@ -42,6 +42,7 @@ class Plan:
     frame_ms: float | None
     affine: Tensor | None
     notes: dict[str, str]
+    slab: bool = False
 
     @property
     def n_rows(self) -> int:
@@ -73,7 +74,7 @@ class Plan:
 
     def reversed_row(self, row: int) -> bool:
         """Whether a readout ran backwards."""
-        return bool(_flag(self.heads[row : row + 1], REVERSE)[0])
+        return bool(flagged(self.heads[row : row + 1], REVERSE)[0])
 
     def discarded(self, row: int, drop: tuple[int, int]) -> tuple[int, int]:
         """Samples without meaning at the start and end of a readout, at least `drop`."""
@@ -90,40 +91,45 @@ class Plan:
         heads = self.heads[rows]
         names = [n for n in ("number_of_samples", "center_sample", "discard_pre", "discard_post")]
         columns = [heads[n] for n in names if n in (heads.dtype.names or ())]
-        columns += [_flag(heads, REVERSE), _occurrence(self.z[rows], self.t[rows], self.ky[rows])]
+        columns += [flagged(heads, REVERSE), _occurrence(self.z[rows], self.t[rows], self.ky[rows])]
         kinds = np.stack([column.astype(np.int64) for column in columns], axis=1)
         for kind in np.unique(kinds, axis=0) if len(rows) else ():
             yield rows[(kinds == kind).all(axis=1)]
 
 
 def plan_readouts(path: Path, header: Header, heads: np.ndarray) -> Plan:
-    """Where every readout belongs; ValueError for one that has no place in a Cartesian 2-D scan."""
+    """Where every readout belongs; ValueError for one that has no place in Cartesian slices or one slab."""
     if lacking := [name for name in _NEEDED if name not in (heads.dtype.names or ())]:
         raise refused(path, f"readout headers without {lacking}", "those of ISMRMRD")
     if header.trajectory not in (None, "cartesian"):
         raise refused(path, f"trajectory {header.trajectory}", "cartesian (others are not read yet)")
-    use, notes = _image_rows(path, heads)
-    _check_rows(path, heads[use])
+    use, notes = image_rows(path, heads)
+    check_rows(path, heads[use])
     idx = heads["idx"]
-    z_values, z = _numbered(idx["slice"], use)
-    phases, phase = _numbered(idx["phase"], use)
-    repetitions, repetition = _numbered(idx["repetition"], use)
+    z_values, z = numbered(idx["slice"], use)
+    phases, phase = numbered(idx["phase"], use)
+    repetitions, repetition = numbered(idx["repetition"], use)
     if len(phases) > 1 and len(repetitions) > 1:
         notes["frames"] = f"{len(repetitions)} repetitions of {len(phases)} phases, one after the other"
-    ky, n_lines = _line_index(path, header, idx["kspace_encode_step_1"], use, notes)
+    ky, n_lines = _line_index(path, header, idx, 1, use, notes)
     centers, samples = _centers(heads[use]), heads[use]["number_of_samples"].astype(int)
     n_encoded = _fitting(header.matrix[0] if header.matrix else 0, -centers, samples - centers)
-    z, positions = _in_order(heads, use, z, len(z_values))
+    z, positions = in_order(heads, use, z, len(z_values))
+    n_slices, slab = len(z_values), len(np.unique(idx["kspace_encode_step_2"][use])) > 1
+    if slab and n_slices > 1:
+        raise refused(path, f"{n_slices} slabs of partitions", "slices, or one slab")
+    if slab:
+        z, n_slices = _line_index(path, header, idx, 2, use, notes)
     n_pixels = header.readout_pixels(n_encoded)
     if n_pixels < n_encoded:
         notes["readout oversampling"] = f"removed: {n_encoded} to {n_pixels} samples"
-    shape = (len(z_values), len(phases) * len(repetitions), n_lines)
-    spacing = _spacing(header, n_encoded, n_lines, positions, notes)
+    shape = (n_slices, len(phases) * len(repetitions), n_lines)
+    spacing = spacing_of(header, n_encoded, n_lines, positions, n_slices if slab else 1, notes)
     return Plan(
         heads=heads,
         use=use,
         noise=np.flatnonzero(
-            _flag(heads, NOISE) & (heads["active_channels"] == heads[use]["active_channels"][0])
+            flagged(heads, NOISE) & (heads["active_channels"] == heads[use]["active_channels"][0])
         ),
         z=z,
         t=repetition * len(phases) + phase,
@@ -133,26 +139,27 @@ def plan_readouts(path: Path, header: Header, heads: np.ndarray) -> Plan:
         n_encoded=n_encoded,
         n_pixels=n_pixels,
         spacing_mm=spacing,
-        frame_ms=_frame_ms(header, shape[1]),
-        affine=_affine(heads[use][0], positions, spacing, (n_lines, n_pixels)),
+        frame_ms=frame_ms_of(header, shape[1]),
+        affine=affine_of(heads[use][0], positions, spacing, (n_slices if slab else 1, n_lines, n_pixels)),
         notes=notes,
+        slab=slab,
     )
 
 
-def _flag(heads: np.ndarray, bit: int) -> np.ndarray:
+def flagged(heads: np.ndarray, bit: int) -> np.ndarray:
     return (heads["flags"] & np.uint64(1 << (bit - 1))) != 0
 
 
-def _image_rows(path: Path, heads: np.ndarray) -> tuple[np.ndarray, dict[str, str]]:
+def image_rows(path: Path, heads: np.ndarray) -> tuple[np.ndarray, dict[str, str]]:
     """Which readouts are image data, and notes about the others."""
     idx, use = heads["idx"], np.ones(len(heads), dtype=bool)
     notes = {}
-    calibration = _flag(heads, CALIBRATION) & ~_flag(heads, CALIBRATION_AND_IMAGE)
-    others = np.any([_flag(heads, bit) for bit in OTHER], axis=0) if len(heads) else use
+    calibration = flagged(heads, CALIBRATION) & ~flagged(heads, CALIBRATION_AND_IMAGE)
+    others = np.any([flagged(heads, bit) for bit in OTHER], axis=0) if len(heads) else use
     first = {name: idx[name] == 0 for name in ("set", "contrast")}
     if "encoding_space_ref" in (heads.dtype.names or ()):
         first["encoding space"] = heads["encoding_space_ref"] == 0
-    use &= ~_flag(heads, NOISE)
+    use &= ~flagged(heads, NOISE)
     for name, left_out in {"calibration": calibration, "navigator or correction": others}.items():
         if count := int((use & left_out).sum()):
             notes[f"left out: {name}"] = f"{count} readouts"
@@ -166,7 +173,7 @@ def _image_rows(path: Path, heads: np.ndarray) -> tuple[np.ndarray, dict[str, st
     return use, notes
 
 
-def _check_rows(path: Path, heads: np.ndarray) -> None:
+def check_rows(path: Path, heads: np.ndarray) -> None:
     channels = np.unique(heads["active_channels"])
     if len(channels) > 1 or channels[0] == 0:
         raise refused(
@@ -174,9 +181,6 @@ def _check_rows(path: Path, heads: np.ndarray) -> None:
         )
     if int(heads["number_of_samples"].min()) == 0:
         raise refused(path, "a readout without samples", "number_of_samples of at least 1")
-    partitions = np.unique(heads["idx"]["kspace_encode_step_2"])
-    if len(partitions) > 1:
-        raise refused(path, f"a 3-D scan of {len(partitions)} partitions", "2-D slices (3-D is not read yet)")
 
 
 def _centers(heads: np.ndarray) -> np.ndarray:
@@ -185,33 +189,37 @@ def _centers(heads: np.ndarray) -> np.ndarray:
     return np.where((told > 0) & (told < samples), told, samples // 2)
 
 
-def _numbered(counter: np.ndarray, use: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def numbered(counter: np.ndarray, use: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Values a counter takes among the used rows, and the number of each row's value among them."""
     values = np.unique(counter[use])
     return values, np.searchsorted(values, counter).clip(max=len(values) - 1)
 
 
 def _line_index(
-    path: Path, header: Header, steps: np.ndarray, use: np.ndarray, notes: dict[str, str]
+    path: Path, header: Header, idx: np.ndarray, axis: int, use: np.ndarray, notes: dict[str, str]
 ) -> tuple[np.ndarray, int]:
-    """Index of each row's line with DC at n//2, and n."""
+    """Index of each row's line (`axis` 1) or partition (2) with DC at n//2, and n."""
+    word, steps = ("line", "partition")[axis - 1], idx[f"kspace_encode_step_{axis}"]
     used = steps[use].astype(int)
-    limit = header.limits.get("kspace_encoding_step_1")
-    n = header.matrix[1] if header.matrix else 0
+    limit = header.limits.get(f"kspace_encoding_step_{axis}")
+    n = header.matrix[axis] if header.matrix else 0
     if limit is None:
         n = max(n, int(used.max()) + 1)
         limit = Limit(0, n - 1, n // 2)
-        notes["centre line"] = f"not told by the header: line {n // 2} of {n} taken as DC"
+        notes[f"centre {word}"] = f"not told by the header: {word} {n // 2} of {n} taken as DC"
     elif limit.center == 0 and limit.maximum > 1:
         limit = Limit(limit.minimum, limit.maximum, max(n, limit.maximum + 1) // 2)
-        notes["centre line"] = f"0 in the header: line {limit.center} taken as DC"
+        notes[f"centre {word}"] = f"0 in the header: {word} {limit.center} taken as DC"
     if not 0 <= limit.center <= max(n, limit.maximum):
-        raise refused(path, f"encodingLimits.kspace_encoding_step_1.center = {limit.center}", "a line")
+        got = f"encodingLimits.kspace_encoding_step_{axis}.center = {limit.center}"
+        raise refused(path, got, f"a {word}")
     total = _fitting(n, used - limit.center, used - limit.center + 1)
     if header.matrix and total > _FAR * max(n, 16):
-        raise refused(path, f"a readout of line {int(used.max())}", f"the {n} lines the header tells of")
+        raise refused(path, f"a readout of {word} {int(used.max())}", f"the {n} {word}s the header tells of")
     if n and total != n:
-        notes["phase encoding"] = f"lines beyond the header's {n}: grid of {total}"
+        notes["phase encoding" if axis == 1 else "partitions"] = (
+            f"{word}s beyond the header's {n}: grid of {total}"
+        )
     return (steps.astype(int) - limit.center + total // 2).clip(0, total - 1), total
 
 
@@ -231,60 +239,3 @@ def _occurrence(z: np.ndarray, t: np.ndarray, ky: np.ndarray) -> np.ndarray:
     count = np.empty(len(z), dtype=int)
     count[order] = np.arange(len(z)) - start
     return count
-
-
-def _in_order(
-    heads: np.ndarray, use: np.ndarray, z: np.ndarray, n: int
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Slice numbers in the order of their places along the slice direction, and those places (z, 3) in mm."""
-    names = heads.dtype.names or ()
-    if "position" not in names or "slice_dir" not in names:
-        return z, None
-    rows = np.flatnonzero(use)
-    firsts = [rows[np.argmax(z[rows] == i)] for i in range(n)]
-    positions = heads["position"][firsts].astype(float)
-    along = positions @ heads["slice_dir"][firsts[0]].astype(float)
-    if not np.isfinite(positions).all() or len(np.unique(along.round(3))) < n:
-        return z, None
-    order = np.argsort(along)
-    return np.argsort(order)[z], positions[order]
-
-
-def _spacing(
-    header: Header, n_encoded: int, n_lines: int, positions: np.ndarray | None, notes: dict[str, str]
-) -> tuple[float, float, float]:
-    """(z, y, x) in mm: of the encoded field of view; slices by their distance, else their thickness."""
-    if header.fov_mm is None:
-        notes["spacing"] = NO_SPACING
-        return 1.0, 1.0, 1.0
-    x, y, z = header.fov_mm
-    partitions = header.matrix[2] if header.matrix else 1
-    apart = z / max(1, partitions)
-    if positions is not None and len(positions) > 1:
-        apart = float(np.median(np.linalg.norm(np.diff(positions, axis=0), axis=1)))
-    return apart or 1.0, y / n_lines, x / n_encoded
-
-
-def _frame_ms(header: Header, n_frames: int) -> float | None:
-    """The header's TR, which is the time between frames in cines; None where it cannot be."""
-    if n_frames < 2 or header.tr_ms is None or not FRAME_MS[0] <= header.tr_ms <= FRAME_MS[1]:
-        return None
-    return header.tr_ms
-
-
-def _affine(
-    head: np.void, positions: np.ndarray | None, spacing: tuple[float, float, float], shape: tuple[int, int]
-) -> Tensor | None:
-    """Voxel (x, y, z) to scanner mm as in NIfTI (MRD's axes point left and back); None if not told."""
-    names = ("read_dir", "phase_dir", "slice_dir")
-    if positions is None or any(name not in (head.dtype.names or ()) for name in names):
-        return None
-    axes = np.stack([head[name].astype(float) for name in names], axis=1)
-    if not np.isfinite(axes).all() or abs(abs(np.linalg.det(axes)) - 1) > 0.05:
-        return None
-    affine = np.eye(4)
-    affine[:3, :3] = axes * np.array(spacing[::-1])
-    y, x = shape
-    affine[:3, 3] = positions[0] - affine[:3, 0] * (x // 2) - affine[:3, 1] * (y // 2)
-    affine[:2] *= -1
-    return torch.from_numpy(affine)

@@ -16,16 +16,8 @@ from torch import Tensor
 from kwise.coils import mix_coils, noise_covariance, whitening_matrix
 from kwise.data.raw_checks import NO_SPACING, case_name, check_acquired, check_room, dead_coils, refused
 from kwise.data.raw_mrd_header import Header
-from kwise.data.raw_mrd_plan import (
-    NOISE,
-    _affine,
-    _check_rows,
-    _flag,
-    _frame_ms,
-    _image_rows,
-    _in_order,
-    _numbered,
-)
+from kwise.data.raw_mrd_place import affine_of, frame_ms_of, in_order
+from kwise.data.raw_mrd_plan import NOISE, check_rows, flagged, image_rows, numbered
 from kwise.data.raw_slices import Slices, cut_slices
 from kwise.types import Scan
 
@@ -48,8 +40,11 @@ def read_along_trajectory(path: Path, header: Header, rows: Any, slices: Slices 
     for readouts without positions, positions of no known unit, or a header without a matrix.
     """
     heads = rows.fields("head")[:]
-    use, notes = _image_rows(path, heads)
-    _check_rows(path, heads[use])
+    use, notes = image_rows(path, heads)
+    check_rows(path, heads[use])
+    partitions = len(np.unique(heads["idx"]["kspace_encode_step_2"][use]))
+    if partitions > 1:
+        raise refused(path, f"a trajectory in {partitions} partitions", "trajectories of slices (2-D)")
     image_shape, matrix, scale = _grid(path, header)
     spokes, positions = _placed(heads, use)
     n_coils = int(heads[use]["active_channels"][0])
@@ -78,8 +73,8 @@ def read_along_trajectory(path: Path, header: Header, rows: Any, slices: Slices 
         trajectory=where.clamp(-0.5, 0.5 - 1e-6),
         image_shape=image_shape,
         spacing_mm=spacing,
-        frame_ms=_frame_ms(header, shape[1]),
-        affine=_affine(heads[use][0], positions, spacing, image_shape),
+        frame_ms=frame_ms_of(header, shape[1]),
+        affine=affine_of(heads[use][0], positions, spacing, (1, *image_shape)),
         notes={"format": "MRD (ISMRMRD)"} | dict(header.notes) | notes | dead_coils(kspace),
     )
     return cut_slices(path, scan, slices)  # spokes are few: all are read
@@ -105,10 +100,10 @@ def _grid(path: Path, header: Header) -> tuple[tuple[int, int], tuple[int, int],
 def _placed(heads: np.ndarray, use: np.ndarray) -> tuple[Spokes, np.ndarray | None]:
     """Where every used readout belongs, and the places of the slices in mm."""
     idx = heads["idx"]
-    z_values, z = _numbered(idx["slice"], use)
-    phases, phase = _numbered(idx["phase"], use)
-    _, repetition = _numbered(idx["repetition"], use)
-    z, positions = _in_order(heads, use, z, len(z_values))
+    z_values, z = numbered(idx["slice"], use)
+    phases, phase = numbered(idx["phase"], use)
+    _, repetition = numbered(idx["repetition"], use)
+    z, positions = in_order(heads, use, z, len(z_values))
     t, rows = repetition * len(phases) + phase, np.flatnonzero(use)
     spoke, seen = np.zeros(len(rows), dtype=int), dict[tuple[int, int], int]()
     for i, row in enumerate(rows):  # in the order acquired: repeated spokes are spokes as well
@@ -163,7 +158,7 @@ def _cycles_per_pixel(
 def _whitened(kspace: Tensor, heads: np.ndarray, rows: Any) -> tuple[Tensor, dict[str, str]]:
     """K-space with white noise by the file's noise scans; as it is where these are too few to tell."""
     n_coils = len(kspace)
-    chosen = np.flatnonzero(_flag(heads, NOISE) & (heads["active_channels"] == n_coils))[:256]
+    chosen = np.flatnonzero(flagged(heads, NOISE) & (heads["active_channels"] == n_coils))[:256]
     blocks = [np.ascontiguousarray(rows.fields("data")[int(row)], dtype=np.float32) for row in chosen]
     values = [
         b.view(np.complex64).reshape(n_coils, -1) for b in blocks if b.size and not b.size % (2 * n_coils)
