@@ -218,6 +218,26 @@ def test_the_distribution_keeps_its_test_folder(tmp_path: Path) -> None:
     assert DATASETS["acdc"].read(tmp_path, "patient011").case == "patient011"
 
 
+def test_folds_hold_out_every_patient_once(tmp_path: Path) -> None:
+    names = [f"patient{n:03d}" for n in range(1, 14)]
+    for home in ("acdc-cine", "acdc-stack"):
+        for name in names:
+            make_patient(tmp_path / home / name)
+    make_patient(tmp_path / "acdc-stack" / "patient099")  # no cine: in no fold, trained on in all
+    rows = [f"{name},NOR,{'test' if name == 'patient013' else 'train'}" for name in names]
+    (tmp_path / "acdc.csv").write_text("\n".join(["patient,group,split", *rows, "patient099,NOR,val"]))
+    held = []
+    for k in range(5):
+        fold = dataset(f"acdc_fold{k}")
+        out, seen = fold.cases(tmp_path, "val"), fold.cases(tmp_path, "train")
+        assert 2 <= len(out) <= 3 and not set(out) & {case.removesuffix("-stack") for case in seen}
+        assert "patient099-stack" in seen and not any("patient013" in case for case in seen)
+        held += out
+    assert sorted(held) == names[:12]
+    with pytest.raises(ValueError, match="listing fold 0 of ACDC: got split test, which is empty"):
+        dataset("acdc_fold0").cases(tmp_path, "test")
+
+
 @pytest.mark.parametrize("name", ["acdc", "acdc_stack", "sunnybrook"])
 def test_an_absent_root_is_named(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match=str(tmp_path / "nowhere")):

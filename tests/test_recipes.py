@@ -165,6 +165,8 @@ def test_a_recipe_takes_a_training_step(
         assert made.model == "zero_filled"
         return
     for stage in made.stages:
+        if stage.name in getattr(model, "fitted_stages", ()):  # needs more cases: tests/test_kmtr_recipes.py
+            continue
         one = replace(stage, steps=1, validate_every=0, warmup=0, schedule="constant")
         train(model, batches, partial(loss_of, made, stage.name), one, tmp_path, progress=False)
     moved = [key for key, x in model.state_dict().items() if not torch.equal(x, before[key])]
@@ -236,7 +238,7 @@ def test_the_small_table_has_its_floors_controls_and_seeds() -> None:
         assert names[name] == 1
     for name in disk_table.CONTROLLED:
         assert names[f"{name}_shuffled_kspace"] == names[f"{name}_centre_only"] == 1
-    with pytest.raises(ValueError, match="choosing a scale: got 'huge'; wanted small, acdc or paper"):
+    with pytest.raises(ValueError, match="got 'huge'; wanted one of small, acdc, folds, paper"):
         list(disk_table.rows("huge"))
 
 

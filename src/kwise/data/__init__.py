@@ -8,6 +8,7 @@ from pathlib import Path
 from kwise.data import (
     acdc,
     acdc_both,
+    acdc_folds,
     brain,
     cohort,
     fastmri,
@@ -124,6 +125,15 @@ DATASETS: dict[str, DataSet] = {
     "acdc_both": DataSet(
         "acdc_both", "ACDC cines, in training with full stacks beside them", acdc_both.cases, acdc_both.read
     ),
+    **{
+        f"acdc_fold{k}": DataSet(
+            f"acdc_fold{k}",
+            f"ACDC without its test patients, fold {k} of {acdc_folds.N_FOLDS} held out",
+            partial(acdc_folds.cases, k),
+            acdc_both.read,
+        )
+        for k in range(acdc_folds.N_FOLDS)
+    },
     "sunnybrook": DataSet(
         "sunnybrook", "Sunnybrook slices, LV pool alone", sunnybrook.cases, sunnybrook.read, labelled=(1,)
     ),

@@ -52,10 +52,14 @@ def find_patients(root: Path | None, home: str) -> dict[str, Path]:
 def _cases(root: Path | None, home: str, split: str | None, n: int | None) -> list[str]:
     doing = f"listing ACDC cases of {_place(root, home)}"
     check_count(n, doing)
+    return pick_split(patient_splits(root, home), split, doing)[:n]
+
+
+def patient_splits(root: Path | None, home: str) -> dict[str, str]:
+    """Patient -> split of everybody under a root, or under its folder `home` where it has one."""
     patients = find_patients(root, home)
     listed = _listed_splits(next(iter(patients.values())))
-    splits = {case: listed.get(case) or _other_split(folder) for case, folder in patients.items()}
-    return pick_split(splits, split, doing)[:n]
+    return {case: listed.get(case) or _other_split(folder) for case, folder in patients.items()}
 
 
 def _place(root: Path | None, home: str) -> Path:

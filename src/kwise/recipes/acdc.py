@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 
+from kwise.data.acdc_folds import N_FOLDS
 from kwise.data.loader import Acquisition
 from kwise.recipes.disk import SMALL
 from kwise.recipes.recipe import Recipe
@@ -30,6 +31,9 @@ FINE_TUNED = tuple(
         "mean_shape",
     )
 )
+
+# What is chosen between on real hearts, by all patients and not by the six of the validation split.
+FOLDED = ("harmonic_unet_small", "syn_net_shared_small", "disk_plus_small", "mean_shape_small")
 
 
 def fine_tuned(start: Recipe, share: float = 0.15) -> Recipe:
@@ -68,9 +72,16 @@ def _from(small: Callable[[], Recipe]) -> Recipe:
 
 
 def acdc_recipes() -> Mapping[str, Callable[[], Recipe]]:
-    """One recipe per row of the real-heart table."""
-    return {
-        small.__name__.replace("_small", "_acdc"): partial(_from, small)
-        for small in SMALL
-        if small.__name__ in FINE_TUNED
+    """One recipe per row of the real-heart table, and one per fold of its cross-validation."""
+    made = {small.__name__: partial(_from, small) for small in SMALL if small.__name__ in FINE_TUNED}
+    folds = {
+        f"{name.replace('_small', '_acdc')}_fold{k}": partial(_in_fold, made[name], k)
+        for name in FOLDED
+        for k in range(N_FOLDS)
     }
+    return {name.replace("_small", "_acdc"): recipe for name, recipe in made.items()} | folds
+
+
+def _in_fold(whole: Callable[[], Recipe], fold: int) -> Recipe:
+    recipe = whole()
+    return replace(recipe, name=f"{recipe.name}_fold{fold}", dataset=f"acdc_fold{fold}")

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from kwise.data.acdc_folds import N_FOLDS
 from kwise.recipes import RECIPES
-from kwise.recipes.acdc import FINE_TUNED
+from kwise.recipes.acdc import FINE_TUNED, FOLDED
 from kwise.recipes.disk import ACCELERATIONS, PUBLISHED, SMALL
 from kwise.recipes.recipe import Recipe
 from kwise.recipes.rows import Row, row_names
@@ -19,20 +20,25 @@ from kwise.report.table import (
     to_text,
 )
 
-SCALES = ("small", "acdc", "paper")
+SCALES = ("small", "acdc", "folds", "paper")
 HEADLINES = ("harmonic_unet", "disk_plus", "syn_net_shared")  # three seeds each
 CONTROLLED = ("harmonic_unet", "disk_plus")  # models whose controls are rows of the table
 
 
 def rows(scale: str) -> Iterator[Row]:
-    """All rows of a scale: "small" (phantom), "acdc" (real hearts), "paper" (DiSK at its own size)."""
+    """All rows of a scale: "small" (phantom), "acdc" (real hearts), "folds" (real hearts, cross-validated),
+    "paper" (DiSK at its own size).
+    """
     if scale == "paper":
         for rate in ACCELERATIONS:
             yield Row("disk", RECIPES[f"disk_r{rate:g}"](), "disk_paper", suffix=f"_r{rate:g}")
         yield Row("disk_plus", RECIPES["disk_plus_paper"](), "disk_paper")
         return
     if scale not in SCALES:
-        raise ValueError(f"choosing a scale: got {scale!r}; wanted small, acdc or paper")
+        raise ValueError(f"choosing a scale: got {scale!r}; wanted one of {', '.join(SCALES)}")
+    if scale == "folds":
+        yield from _folds()
+        return
     for make in SMALL:
         recipe = make()
         if scale == "acdc":
@@ -41,6 +47,14 @@ def rows(scale: str) -> Iterator[Row]:
             recipe = RECIPES[recipe.name.replace("_small", "_acdc")]()
         for seed in range(3 if scale == "small" and row_name(recipe) in HEADLINES else 1):
             yield from _variants(replace(recipe, seed=seed), scale)
+
+
+def _folds() -> Iterator[Row]:
+    for name in FOLDED:
+        for fold in range(N_FOLDS):
+            recipe = RECIPES[f"{name.replace('_small', '_acdc')}_fold{fold}"]()
+            row = Row(name.removesuffix("_small"), recipe, "disk_folds", suffix=f"_fold{fold}")
+            yield replace(row, split="val", n=None)
 
 
 def row_name(recipe: Recipe) -> str:
@@ -66,7 +80,8 @@ def table(scale: str, results: Path = Path("results")) -> str:
     folder = results / f"disk_{scale}"
     scores = read_results(folder)
     order = row_names(rows(scale))
-    published = {} if scale == "acdc" else PUBLISHED  # the paper's patients are neither ACDC's nor ours
+    # The paper's patients are neither ACDC's nor ours.
+    published = {} if scale in ("acdc", "folds") else PUBLISHED
     parts = [
         score_table(scores, "dice_foreground", order=order),
         score_table(scores, "soft_foreground", order=order, published=published),
