@@ -65,11 +65,14 @@ VARIANTS: dict[str, dict[str, object]] = {
     "kmtr_joint-image": {"heads": ("image",), "tokens": "patches"},
     "kspace_mae-spectral": {"tokens": "spectral"},
     "vit-diseases": {"head": "diseases"},
+    "kspace_transformer_plus-no_refine": {"refine": False},
+    "kspace_transformer_plus-no_lr": {"lowres": False},
     "syn_net_shared-told": {"context": True},
     "resnet50-kspace": {"sees": "kspace", "head": "diseases"},
 }
 # These answer with an image in the units measured; all others with class logits.
 RECONSTRUCTIONS = {"kspace_transformer", "kspace_transformer_plus", "unet", "k_unet", "admm_net", "d5c5"}
+RECONSTRUCTIONS |= {"kspace_transformer_plus-no_refine", "kspace_transformer_plus-no_lr"}
 RECONSTRUCTIONS |= {"oucr_style", "zero_filled", "k_gin", "image_mae", "kmtr-image", "kmtr_joint-image"}
 RESTORED = {"kspace_mae", "kspace_mae-spectral"}  # answer with all of k-space, in the units measured
 # These answer with numbers of the case as a whole, whatever frames are asked.
@@ -334,6 +337,7 @@ def test_readout_lines_cannot_be_had_from_spokes() -> None:
 # These reconstruct coil by coil, real and imaginary parts by different filters: a phase changes what they
 # see.
 COIL_BY_COIL = {"kspace_transformer", "kspace_transformer_plus", "unet", "k_unet", "admm_net", "oucr_style"}
+COIL_BY_COIL |= {"kspace_transformer_plus-no_refine", "kspace_transformer_plus-no_lr"}
 ONE_COIL = {"disk"}  # the published architecture has no coils: it says how many it was built for
 
 

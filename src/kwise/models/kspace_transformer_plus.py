@@ -6,7 +6,7 @@ of k-space or a piece of a line, not a point. `whiten`: values are divided by a 
 compressed; a point near DC is ten thousand times one at the edge. `known`: every token shows what was
 measured in its patch, and the LR k-space keeps it too (published: queries are positions alone).
 `hr_reads_samples`: the high-resolution (HR) layers read the encoder as well. `refine_channels`: the image
-is refined by a small U-Net, in fewer layers.
+is refined by a small U-Net, in fewer layers. `refine` and `lowres` leave a part out, as Table 3 of the paper.
 """
 
 from collections.abc import Callable
@@ -107,21 +107,30 @@ class KSpaceTransformerPlus(nn.Module):
         whiten: bool = True,
         known: bool = True,
         hr_reads_samples: bool = True,
+        lowres: bool = True,
+        refine: bool = True,
     ) -> None:
         super().__init__()
+        if not (lowres or hr_reads_samples):
+            got = "lowres=False and hr_reads_samples=False"
+            raise ValueError(f"building kspace_transformer_plus: got {got}; wanted one of them True")
         self.width, self.patch = width, (patch[0], patch[1])
         self.aligned, self.known, self.hr_reads_samples = aligned, known, hr_reads_samples
         points = patch[0] * patch[1]
         self.spectrum = Spectrum() if whiten else None
         self.embed = value_embedding(3 * points, width)
         self.encoder = kspace_layers(encoder_layers, width, heads, ffn, reads=False, mixes=True)
-        self.lr_decoder = kspace_layers(lr_layers, width, heads, ffn, reads=True, mixes=True)
-        self.lr_head = value_head(width, 2 * points)
+        self.lr_decoder = (
+            kspace_layers(lr_layers, width, heads, ffn, reads=True, mixes=True) if lowres else None
+        )
+        self.lr_head = value_head(width, 2 * points) if lowres else None
         self.hr_decoder = kspace_layers(hr_layers, width, heads, ffn, reads=True, mixes=False)
         self.hr_heads = nn.ModuleList(value_head(width, 2 * points) for _ in range(hr_layers))
-        self.refine = nn.ModuleList(PlainUNet(refine_channels, 2) for _ in range(hr_layers))
-        for head in (self.lr_head, *self.hr_heads):
-            nn.init.normal_(head[-1].weight, std=0.1 / width**0.5)
+        refined = range(hr_layers if refine else 0)
+        self.refine = nn.ModuleList(PlainUNet(refine_channels, 2) for _ in refined)
+        for head in [*([] if self.lr_head is None else [self.lr_head]), *self.hr_heads]:
+            last = head.get_submodule("3")  # of value_head
+            nn.init.normal_(last.get_parameter("weight"), std=0.1 / width**0.5)
 
     def forward(self, measurement: Measurement, query: Query = EVERYTHING) -> Prediction:
         """Complex images (b, z, f, y, x), or (b, z, q) at queried points, in the units measured."""
@@ -136,21 +145,21 @@ class KSpaceTransformerPlus(nn.Module):
         memory, valid = gather_tokens(seen, to_patches(_padded(plane.mask, plane), self.patch).any(dim=-1))
         for layer in self.encoder:
             memory = layer(memory, valid)
-        low, lr_kspace = self._decode_lr(plane, grids.shape, memory, valid)
-        kspace = plane.measured_back(crop_centre(lr_kspace, plane.shape))
+        kspace = plane.measured
+        if self.lr_decoder is not None:
+            low, lr_kspace = self._decode_lr(plane, grids.shape, memory, valid)
+            kspace = plane.measured_back(crop_centre(lr_kspace, plane.shape))
+            memory, valid = _joined(low, memory, valid) if self.hr_reads_samples else (low, None)
         # Images keep their intensity on a grid finer than measured.
         factor = (plane.mask[0].numel() / grids.mask[0].numel()) ** 0.5
         images = [ifft2c(kspace) * factor]
-        if self.hr_reads_samples:
-            memory, valid = _joined(low, memory, valid)
-        else:
-            memory, valid = low, None
         x = self._tokens(plane, kspace)
         for i, (layer, head) in enumerate(zip(self.hr_decoder, self.hr_heads)):
             x = layer(x, memory=memory, memory_valid=valid)
             kspace = plane.measured_back(kspace + self._values(plane, head(x)))
-            image = on_channels(self.refine[i], ifft2c(kspace) * factor)
-            kspace = plane.measured_back(fft2c(image) / factor)
+            if len(self.refine):
+                image = on_channels(self.refine[i], ifft2c(kspace) * factor)
+                kspace = plane.measured_back(fft2c(image) / factor)
             images.append(ifft2c(kspace) * factor)
             if i + 1 < len(self.hr_decoder):
                 x = x + self._shown(plane, kspace)
@@ -193,6 +202,7 @@ class KSpaceTransformerPlus(nn.Module):
         self, plane: Plane, measured: tuple[int, int], memory: Tensor, valid: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """LR tokens (n, l, width) that have read the samples, and the central half of k-space they give."""
+        assert self.lr_decoder is not None and self.lr_head is not None
         half = (max(1, measured[0] // 2), max(1, measured[1] // 2))
         low = plane.cut(half, self._whole_patches(half))
         stretch = 1.0 if self.aligned else 2.0

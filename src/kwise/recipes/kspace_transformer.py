@@ -115,6 +115,10 @@ CHANGES: dict[str, Entry] = {
     "kspace_transformer_plus_blind_lr": _PLUS({"known": False}),
     "kspace_transformer_plus_lr_alone": _PLUS({"hr_reads_samples": False}),
     "kspace_transformer_plus_hr6": replace(_PLUS({"hr_layers": 6}), steps=(260, 260)),
+    "kspace_transformer_plus_no_refine": replace(_PLUS({"refine": False}), steps=(780, 780)),
+    "kspace_transformer_plus_no_refine_no_lr": replace(
+        _PLUS({"refine": False, "lowres": False}), steps=(840, 840)
+    ),
     "kspace_transformer_plus_thin": replace(_PLUS({"refine_channels": (16, 32, 48)}), steps=(540, 540)),
 }
 
