@@ -1,9 +1,9 @@
 """Ours: harmonic U-Net as one encoder of all views, and all answers of k-MTR in one forward pass.
 
 The trunk, trained on labels and images, says what is where in every view and frame, from the undersampled
-k-space of any R. Phenotypes and diseases are linear in the sizes and shapes of what it segments: their
-weights are solved for, not searched, from one look at the training subjects after it ("heads"). So views that
-are missing are left out of the regression exactly, and every number comes with its own error.
+k-space of any R. Phenotypes and diseases are linear in the sizes of what it segments: their weights are
+solved for, not searched, from one look at the training subjects after it ("heads"). So views that are missing
+are left out of the regression exactly, and every number comes with its own error.
 """
 
 from collections.abc import Callable, Iterable
@@ -17,8 +17,7 @@ from kwise.gridding import gridded
 from kwise.models.answer import EVERYTHING, finish_answer, query_frames, robust_scale, unfold_slices
 from kwise.models.grids import finish_images
 from kwise.models.harmonic_unet import HarmonicUNet, level_of
-from kwise.models.heart_shapes import n_shape_features, shape_features
-from kwise.models.kmtr import frames_of
+from kwise.models.heart_sizes import size_features, size_resolution
 from kwise.models.kmtr_encoders import kinds_of, views_seen
 from kwise.models.kmtr_heads import best_f1_threshold, platt
 from kwise.nn.moment_regression import MomentRegression
@@ -31,9 +30,11 @@ N_PHENOTYPES = len(PHENOTYPES)
 
 class HarmonicJoint(nn.Module):
     """Segmentation and image by a harmonic U-Net without its support regression, every view on its own;
-    phenotypes and diseases by closed-form regression on shapes.
+    phenotypes and diseases by closed-form regression on sizes at `n_phases` even phases of the cycle, which
+    the harmonics know whatever frames were measured.
 
-    Options are those of `HarmonicUNet`. Stage "trunk" is trained by gradients, stage "heads" is solved for.
+    Other options are those of `HarmonicUNet`. Stage "trunk" is trained by gradients, stage "heads" is solved
+    for.
     """
 
     stages = ("trunk",)
@@ -47,15 +48,16 @@ class HarmonicJoint(nn.Module):
         n_banks: int = 3,
         n_harmonics: int = 5,
         block: int = 2,
+        n_phases: int = 5,
     ) -> None:
         super().__init__()
-        self.n_banks = n_banks
+        self.n_banks, self.n_phases = n_banks, n_phases
         self.trunk = HarmonicUNet(
             n_classes=n_classes + 1, channels=channels, n_banks=n_banks, n_harmonics=n_harmonics, block=block,
             n_passes=0,
         )  # fmt: skip
         n = N_PHENOTYPES + len(DISEASES)
-        self.regression = MomentRegression(n_shape_features(n_classes) + 1, n)
+        self.regression = MomentRegression(size_resolution(n_classes), n)
         self.slope: Tensor
         self.shift: Tensor
         self.threshold: Tensor
@@ -69,11 +71,12 @@ class HarmonicJoint(nn.Module):
         """Every answer; phenotypes and diseases are of the whole cine whatever frames are asked for, and left
         out where the measurement does not tell its spacing: a size needs one.
         """
-        logits, image = self.see(measurement, EVERYTHING)
-        answer = self._finish(frames_of(logits, query), frames_of(image, query), measurement, query)
+        b, t = len(measurement.kspace), measurement.n_frames
+        logits, image = self.see(measurement, query_frames(query, b, t, measurement.kspace.device))
+        answer = self._finish(logits, image, measurement, query)
         if measurement.spacing_mm is None:
             return answer
-        values, sd = self.regression(*self.shapes(logits, measurement))
+        values, sd = self.regression(*self.sizes(measurement))
         ill = self.slope * values[:, N_PHENOTYPES:] + self.shift
         return replace(
             answer,
@@ -83,14 +86,13 @@ class HarmonicJoint(nn.Module):
             disease_threshold=self.threshold.expand(len(ill), -1),
         )
 
-    def see(self, measurement: Measurement, query: Query) -> tuple[Tensor, Tensor]:
-        """Logits (b, k, z, f, y, x) and magnitudes (b, 1, z, f, y, x) in the units measured, of the queried
-        frames on the measured grid; zero in views of which nothing was acquired.
+    def see(self, measurement: Measurement, times: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (b, k, z, f, y, x) and magnitudes (b, 1, z, f, y, x) in the units measured, at `times` (b,
+        f) counted in frames, on the measured grid; zero in views of which nothing was acquired.
         """
         seen = views_seen(measurement)
         folded = gridded(_with_something(measurement, seen).fold_slices())
-        asked = query.repeat_slices(measurement.n_slices)
-        frames = query_frames(asked, len(folded.kspace), measurement.n_frames, folded.kspace.device)
+        frames = times.repeat_interleave(measurement.n_slices, dim=0)
         scale = robust_scale(folded)
         coefficients = self.trunk.alone(
             folded.kspace[:, :, 0] / scale.squeeze(2), folded.mask[:, 0], line_radius(folded)
@@ -106,18 +108,21 @@ class HarmonicJoint(nn.Module):
         image = unfold_slices(image.unsqueeze(1), measurement.n_slices)
         return torch.where(there, logits, 0.0), torch.where(there, image, 0.0)
 
-    def shapes(self, logits: Tensor, measurement: Measurement) -> tuple[Tensor, Tensor]:
-        """Features (b, f) of logits of all frames, and the log (b,) of the share of k-space acquired."""
+    @torch.no_grad()
+    def sizes(self, measurement: Measurement) -> tuple[Tensor, Tensor]:
+        """Features (b, f), and the log (b,) of the share of k-space acquired. Without a gradient: the trunk
+        learns from labels alone.
+        """
         spacing = measurement.spacing_mm
         if spacing is None:
-            raise ValueError("measuring shapes: got a measurement without spacing; wanted spacing_mm in mm")
+            raise ValueError("measuring sizes: got a measurement without spacing; wanted spacing_mm in mm")
+        b, t = len(measurement.kspace), measurement.n_frames
+        phases = torch.arange(self.n_phases, device=spacing.device) * (t / self.n_phases)
+        probabilities = self.see(measurement, phases.expand(b, -1))[0].float().softmax(dim=1)
         seen = views_seen(measurement)
-        # Without a gradient: the trunk learns from labels alone.
-        probabilities = logits.detach().float().softmax(dim=1)
-        found = shape_features(probabilities, spacing.to(probabilities), kinds_of(measurement), seen)
+        found = size_features(probabilities, spacing.to(probabilities), kinds_of(measurement), seen)
         acquired = measurement.mask.flatten(2).float().mean(dim=2)
-        share = ((acquired * seen).sum(dim=1) / seen.sum(dim=1)).log()
-        return torch.cat([found, share.unsqueeze(1)], dim=1), share
+        return found, ((acquired * seen).sum(dim=1) / seen.sum(dim=1)).log()
 
     def _finish(self, logits: Tensor, image: Tensor, measurement: Measurement, query: Query) -> Prediction:
         answer = finish_images(image.squeeze(1).to(torch.complex64), measurement, query)
@@ -132,7 +137,9 @@ class HarmonicJoint(nn.Module):
         """The loss of labels and images at the queried frames."""
         if stage != "trunk":
             raise ValueError(f"training harmonic_joint: got stage {stage!r}; wanted trunk (heads are solved)")
-        said = self._finish(*self.see(measurement, targets.query), measurement, targets.query)
+        b, t = len(measurement.kspace), measurement.n_frames
+        frames = query_frames(targets.query, b, t, measurement.kspace.device)
+        said = self._finish(*self.see(measurement, frames), measurement, targets.query)
         return task_loss(said, replace(targets, phenotypes=None, diseases=None))
 
     @torch.no_grad()
@@ -143,8 +150,7 @@ class HarmonicJoint(nn.Module):
             targets = batch.targets
             if targets.phenotypes is None or targets.diseases is None:
                 raise ValueError("fitting harmonic_joint: got cases without phenotypes and diseases")
-            logits, _ = self.see(batch.measurement, EVERYTHING)
-            seen, share = self.shapes(logits, batch.measurement)
+            seen, share = self.sizes(batch.measurement)
             features.append(seen)
             shares.append(share)
             values.append(torch.cat([targets.phenotypes, targets.diseases], dim=1))

@@ -11,23 +11,29 @@ from torch import Tensor, nn
 
 _PULLS = tuple(10.0 ** (e / 2) for e in range(-7, 1))  # of the ridge, to choose from
 _FOLDS = 5
-_CONSTANT = 1e-6  # spread, relative to the largest number, below which a feature tells nothing
+_FARTHEST = 4.0  # sd: a feature farther out than nearly all cases seen tells no more than that
 
 
 class MomentRegression(nn.Module):
-    """Ridge regression of `n_values` on `n_features`, both standardised, features NaN where unknown.
+    """Ridge regression of `n_values` on features, both standardised, features NaN where unknown.
 
-    The pull of the ridge, one for each value, is the one with the least error on cases left out (five folds);
-    the sd of a guess is what those errors were, a power of `scale` (such as the share of k-space acquired).
+    `resolution` (f,) says how well each feature can be known: it is added to its spread. A `scale` (such as
+    the share of k-space acquired) bends every line: weights are linear in its logarithm, and the sd of a
+    guess is a power of it. The pull of the ridge, one for each value, is the one with the least error on
+    cases left out (five folds); those errors are the sd.
     """
 
-    def __init__(self, n_features: int, n_values: int) -> None:
+    def __init__(self, resolution: Tensor, n_values: int) -> None:
         super().__init__()
-        f, p = n_features, n_values
+        f, p = len(resolution), n_values
+        whole = 2 * f + 2  # features, the same times log scale, log scale and its square
+        self.resolution: Tensor
+        self.register_buffer("resolution", resolution, persistent=False)
         for name, start in {
-            "mean": torch.zeros(f), "spread": torch.ones(f), "gram": torch.eye(f), "cross": torch.zeros(f, p),
-            "value_mean": torch.zeros(p), "value_spread": torch.ones(p), "log_pull": torch.zeros(p),
-            "log_sd": torch.zeros(p), "sd_power": torch.zeros(p), "scale_mean": torch.zeros(()),
+            "mean": torch.zeros(f), "spread": torch.ones(f), "gram": torch.eye(whole),
+            "cross": torch.zeros(whole, p), "value_mean": torch.zeros(p), "value_spread": torch.ones(p),
+            "log_pull": torch.zeros(p), "log_sd": torch.zeros(p), "sd_power": torch.zeros(p),
+            "scale_mean": torch.zeros(()), "scale_spread": torch.ones(()),
         }.items():  # fmt: skip
             self.register_buffer(name, start)
         self.mean: Tensor
@@ -40,10 +46,11 @@ class MomentRegression(nn.Module):
         self.log_sd: Tensor
         self.sd_power: Tensor
         self.scale_mean: Tensor
+        self.scale_spread: Tensor
 
     def forward(self, features: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
         """(b, f) and (b,) -> the values (b, p) and the sd (b, p) of each guess."""
-        x = (features - self.mean) / self.spread
+        x = self._standardised(features, log_scale)
         known = torch.isfinite(x)
         x = torch.where(known, x, 0.0)
         guess, unexplained = torch.zeros(len(x), len(self.cross[0])), torch.ones(len(x), len(self.cross[0]))
@@ -56,9 +63,18 @@ class MomentRegression(nn.Module):
             guess[rows] = x[rows] @ weights
             # What a missing feature would have told is added to the errors seen where none was missing.
             unexplained[rows] = (self._unexplained(weights) - whole).clamp(min=0.0)
-        powers = self.sd_power * (log_scale - self.scale_mean).unsqueeze(1)
+        powers = self.sd_power * self._centred(log_scale).unsqueeze(1)
         sd = ((2 * (self.log_sd + powers)).exp() + unexplained).sqrt()
         return self.value_mean + self.value_spread * guess, self.value_spread * sd
+
+    def _centred(self, log_scale: Tensor) -> Tensor:
+        return ((log_scale - self.scale_mean) / self.scale_spread).clamp(-_FARTHEST, _FARTHEST)
+
+    def _standardised(self, features: Tensor, log_scale: Tensor) -> Tensor:
+        """(b, f) and (b,) -> (b, 2 f + 2), NaN where unknown."""
+        x = ((features - self.mean) / self.spread).clamp(-_FARTHEST, _FARTHEST)
+        s = self._centred(log_scale).unsqueeze(1)
+        return torch.cat([x, x * s, s, s.square()], dim=1)
 
     def _weights(self, known: Tensor) -> Tensor:
         """(f, p): zero for what is not `known` (f,)."""
@@ -80,17 +96,20 @@ class MomentRegression(nn.Module):
         """
         if len(features) < 2 * _FOLDS:
             raise ValueError(f"fitting a regression: got {len(features)} cases; wanted at least {2 * _FOLDS}")
-        x, y = features.double(), values.double()
+        x, y, s = features.double(), values.double(), log_scale.double()
         self.mean.copy_(x.nanmean(dim=0).nan_to_num(0.0))
-        self.spread.copy_(_spread(x))
+        self.spread.copy_((_variance(x) + self.resolution.square()).sqrt())
+        self.scale_mean.copy_(s.mean())
+        self.scale_spread.copy_(s.std(correction=0).clamp(min=1e-3))
         self.value_mean.copy_(y.nanmean(dim=0).nan_to_num(0.0))
-        self.value_spread.copy_(_spread(y))
-        x = ((x - self.mean) / self.spread).nan_to_num(0.0)
+        variance = _variance(y)
+        self.value_spread.copy_(torch.where(variance > 0, variance.sqrt(), 1.0))
+        x = self._standardised(x, s).nan_to_num(0.0)
         y = (y - self.value_mean) / self.value_spread
         left_out = self._choose_pull(x, y)
         self.gram.copy_(x.T @ x / len(x))
         self.cross.copy_(_moments(x, y))
-        self._fit_sd(y - left_out, log_scale.double())
+        self._fit_sd(y - left_out, self._centred(s))
         return (self.value_mean + self.value_spread * left_out).to(values.dtype)
 
     def _choose_pull(self, x: Tensor, y: Tensor) -> Tensor:
@@ -106,17 +125,13 @@ class MomentRegression(nn.Module):
         chosen = guesses[best, :, torch.arange(y.shape[1], device=y.device)].T
         return torch.where(torch.isfinite(y), chosen, math.nan)
 
-    def _fit_sd(self, errors: Tensor, log_scale: Tensor) -> None:
-        """log |error| as a line of log scale; its height makes the mean squared z-score 1."""
-        self.scale_mean.copy_(log_scale.mean())
-        centred = log_scale - log_scale.mean()
-        spread = centred.square().sum()
+    def _fit_sd(self, errors: Tensor, centred: Tensor) -> None:
+        """log |error| as a line of the centred log scale; its height makes the mean squared z-score 1."""
         for i, error in enumerate(errors.T):
             known = torch.isfinite(error)
             size = error[known].abs().clamp(min=1e-6).log()
-            slope = 0.0
-            if float(spread) > 1e-6 and len(size) > 1:
-                slope = float((centred[known] * (size - size.mean())).sum() / centred[known].square().sum())
+            along = centred[known].square().sum()
+            slope = float((centred[known] * (size - size.mean())).sum() / along.clamp(min=1e-6))
             flat = error[known] / (slope * centred[known]).exp()
             self.sd_power[i] = slope
             self.log_sd[i] = flat.square().mean().clamp(min=1e-12).log() / 2 if len(flat) else 0.0
@@ -134,8 +149,6 @@ def _moments(x: Tensor, y: Tensor) -> Tensor:
     return x.T @ torch.where(known, y, 0.0) / known.sum(dim=0).clamp(min=1)
 
 
-def _spread(x: Tensor) -> Tensor:
-    """(columns,) sd, 1 for a column that is constant or unknown."""
-    spread = (x - x.nanmean(dim=0)).square().nanmean(dim=0).sqrt().nan_to_num(0.0)
-    size = x.nan_to_num(0.0).abs().amax(dim=0)
-    return torch.where(spread > _CONSTANT * size.clamp(min=_CONSTANT), spread, 1.0)
+def _variance(x: Tensor) -> Tensor:
+    """(columns,), 0 for a column that is unknown."""
+    return (x - x.nanmean(dim=0)).square().nanmean(dim=0).nan_to_num(0.0)

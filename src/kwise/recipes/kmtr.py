@@ -162,9 +162,10 @@ def harmonic(scale: Scale) -> Recipe:
     task = Joint(phenotypes=0.0, diagnosis=0.0, reconstruction=0.5)
     channels = (32, 64, 96) if scale.name == "small" else (64, 128, 192, 256)
     made = _recipe(
-        scale, "harmonic", "harmonic_joint", task, 500, 4, {"channels": channels}, reference=True
+        scale, "harmonic", "harmonic_joint", task, 1000, 4, {"channels": channels}, reference=True
     )
-    trunk = replace(made.stages[0], name="trunk", learning_rate=2e-3)
+    # In bfloat16 its convolutions take 0.6 of the time; what is solved for stays in float32.
+    trunk = replace(made.stages[0], name="trunk", learning_rate=2e-3, precision="bf16-mixed")
     heads = replace(trunk, name="heads", steps=1600 // made.batch_size)
     return replace(made, stages=(trunk, heads), frames=2)
 
