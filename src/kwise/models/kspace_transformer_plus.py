@@ -1,4 +1,4 @@
-"""K-Space Transformer plus: ours, the published idea at a fortieth of its arithmetic.
+"""K-Space Transformer plus: ours, the published idea at a twenty-fifth of its arithmetic.
 
 Each change has an option that undoes it, so that it can be ablated. `aligned`: low-resolution (LR) tokens
 stand at the frequencies they are (the published LR grid is stretched by two). `patch`: a token is a patch
@@ -100,7 +100,7 @@ class KSpaceTransformerPlus(nn.Module):
         ffn: int = 256,
         encoder_layers: int = 2,
         lr_layers: int = 2,
-        hr_layers: int = 4,
+        hr_layers: int = 6,
         patch: tuple[int, int] = (4, 4),
         refine_channels: tuple[int, ...] = (32, 64, 96),
         aligned: bool = True,

@@ -90,7 +90,7 @@ _NARROW: dict[str, object] = {
     "width": 64, "ffn": 256, "encoder_layers": 2, "lr_layers": 2, "hr_layers": 3, "refine_channels": 32,
 }  # fmt: skip
 ENTRIES: dict[str, Entry] = {
-    "kspace_transformer_plus": Entry("kspace_transformer_plus", (370, 370)),
+    "kspace_transformer_plus": Entry("kspace_transformer_plus", (260, 260)),
     "kspace_transformer": Entry("kspace_transformer", (370, 370), {}, _NARROW),
     "oucr_style": Entry("oucr_style", (140, 140)),
     "d5c5": Entry("d5c5", (580, 580)),
@@ -106,20 +106,24 @@ WITHOUT: dict[str, Entry] = {
         "kspace_transformer", (400, 400), {"refine": False, "lowres": False}, _NARROW
     ),
 }
+
+
+def _plus(options: Mapping[str, object], steps: int = 370) -> Entry:
+    """Plus with four HR layers and something changed."""
+    return Entry("kspace_transformer_plus", (steps, steps), {"hr_layers": 4, **options})
+
+
 # Each named change of plus taken back, alone; at the small scale and on points.
-_PLUS = partial(Entry, "kspace_transformer_plus", (370, 370))
 CHANGES: dict[str, Entry] = {
-    "kspace_transformer_plus_unaligned": _PLUS({"aligned": False}),
-    "kspace_transformer_plus_patch2": replace(_PLUS({"patch": (2, 2)}), steps=(260, 260)),
-    "kspace_transformer_plus_unwhitened": _PLUS({"whiten": False}),
-    "kspace_transformer_plus_blind_lr": _PLUS({"known": False}),
-    "kspace_transformer_plus_lr_alone": _PLUS({"hr_reads_samples": False}),
-    "kspace_transformer_plus_hr6": replace(_PLUS({"hr_layers": 6}), steps=(260, 260)),
-    "kspace_transformer_plus_no_refine": replace(_PLUS({"refine": False}), steps=(780, 780)),
-    "kspace_transformer_plus_no_refine_no_lr": replace(
-        _PLUS({"refine": False, "lowres": False}), steps=(840, 840)
-    ),
-    "kspace_transformer_plus_thin": replace(_PLUS({"refine_channels": (16, 32, 48)}), steps=(540, 540)),
+    "kspace_transformer_plus_hr4": _plus({}),
+    "kspace_transformer_plus_unaligned": _plus({"aligned": False}),
+    "kspace_transformer_plus_patch2": _plus({"patch": (2, 2)}, 260),
+    "kspace_transformer_plus_unwhitened": _plus({"whiten": False}),
+    "kspace_transformer_plus_blind_lr": _plus({"known": False}),
+    "kspace_transformer_plus_lr_alone": _plus({"hr_reads_samples": False}),
+    "kspace_transformer_plus_no_refine": _plus({"refine": False}, 780),
+    "kspace_transformer_plus_no_refine_no_lr": _plus({"refine": False, "lowres": False}, 840),
+    "kspace_transformer_plus_thin": _plus({"refine_channels": (16, 32, 48)}, 540),
 }
 
 
