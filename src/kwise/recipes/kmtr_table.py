@@ -125,7 +125,8 @@ def text(scale: str, results: Path) -> str:
             parts += tables(scores, order)
     if not parts:
         where = results / folder_name("phenotypes", scale)
-        raise ValueError(f"printing a table: got no scores such as {where}; wanted them, or --rerun")
+        wanted = f"them (kwise table kmtr --scale {scale} --rerun makes them)"
+        raise ValueError(f"printing a table: got no scores such as {where}; wanted {wanted}")
     return "\n".join([*(to_text(part) for part in parts), SAID])
 
 

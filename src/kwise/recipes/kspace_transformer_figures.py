@@ -109,6 +109,9 @@ def _errors(view: View, runs: Path, path: Path) -> None:
             model = MODELS[name]() if name == "zero_filled" else _model(name, view.family, runs)
             answer = model.eval()(batch.measurement, batch.targets.query)
             images[name] = _magnitude(answer.image).numpy()
+    if set(images) == {"zero_filled"}:
+        got, wanted = f"no weights in {runs}", "those of one row at least (kwise train NAME)"
+        raise ValueError(f"drawing errors: got {got}; wanted {wanted}")
     error_maps(_magnitude(batch.targets.image).numpy(), images, WORST, path)
 
 

@@ -55,7 +55,8 @@ def text(scale: str, results: Path) -> str:
                 parts += _tables(results, data, family, order)
     if not parts:
         where = results / folder_name("small" if scale == "small" else "oasis", "1d")
-        raise ValueError(f"printing a table: got no scores such as {where}; wanted them, or --rerun")
+        wanted = f"them (kwise table kspace_transformer --scale {scale} --rerun makes them)"
+        raise ValueError(f"printing a table: got no scores such as {where}; wanted {wanted}")
     return "\n".join(to_text(part) for part in parts)
 
 

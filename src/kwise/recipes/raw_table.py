@@ -41,7 +41,8 @@ def text(scale: str, results: Path) -> str:
                     parts.append(difference_table(scores, order[0], metric, order=order))
     if not parts:
         where = results / next(iter(COMPARISONS))
-        raise ValueError(f"printing a table: got no scores such as {where}; wanted them, or --rerun")
+        wanted = f"them (kwise table raw --scale {scale} --rerun makes them)"
+        raise ValueError(f"printing a table: got no scores such as {where}; wanted {wanted}")
     return "\n".join(to_text(part) for part in parts)
 
 
