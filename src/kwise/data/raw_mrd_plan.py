@@ -147,6 +147,7 @@ def plan_readouts(path: Path, header: Header, heads: np.ndarray) -> Plan:
 
 
 def flagged(heads: np.ndarray, bit: int) -> np.ndarray:
+    """(n,) bool: which readouts have that bit of their flags set, counted from 1."""
     return (heads["flags"] & np.uint64(1 << (bit - 1))) != 0
 
 
@@ -174,6 +175,7 @@ def image_rows(path: Path, heads: np.ndarray) -> tuple[np.ndarray, dict[str, str
 
 
 def check_rows(path: Path, heads: np.ndarray) -> None:
+    """ValueError unless all readouts are of the same coils and hold samples."""
     channels = np.unique(heads["active_channels"])
     if len(channels) > 1 or channels[0] == 0:
         raise refused(
