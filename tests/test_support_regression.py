@@ -3,6 +3,7 @@ find.
 """
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -198,3 +199,10 @@ def test_a_slice_of_zeros_is_answered_with_zeros() -> None:
     mask[..., 4:12] = True
     found = SupportRegression()(torch.zeros(1, 6, 16, 12, dtype=torch.complex64), mask)
     assert found.shape[-2:] == (16, 12) and bool((found == 0).all())
+
+
+def test_weights_loaded_in_inference_mode_answer_too(make_measurement: Callable[..., Measurement]) -> None:
+    with torch.inference_mode():
+        model = HarmonicUNet(channels=(4, 8), n_banks=2, n_harmonics=2).eval()
+        measurement = make_measurement(ky=12, kx=8, t=6)
+        torch.testing.assert_close(model(measurement).logits, model(measurement).logits)

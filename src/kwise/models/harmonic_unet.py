@@ -136,7 +136,8 @@ class HarmonicUNet(nn.Module):
         assert self.support is not None
         # The regression's too: its bank answers where lines are not joined.
         learned = [*self.regression.parameters(), *self.support.parameters()]
-        version = sum(parameter._version for parameter in learned)
+        # Weights loaded in inference mode have no version: they cannot change.
+        version = sum(0 if parameter.is_inference() else parameter._version for parameter in learned)
         if self._last is None or self._last[0]() is not measurement or self._last[1] != version:
             found = self.joined(kspace, folded.mask[:, 0].any(dim=-1), whole_lines(folded), bank)
             self._last = weakref.ref(measurement), version, found
