@@ -17,6 +17,7 @@ from kwise.data.cohort import check_two_classes
 from kwise.data.cohort_files import read_subject, write_subject
 from kwise.data.loader import Acquisition, evaluation_batches
 from kwise.data.population import name_of
+from kwise.data.raw import open_any, with_kspace
 from kwise.data.splits import default_root
 from kwise.phenotypes import (
     area_and_length,
@@ -25,6 +26,7 @@ from kwise.phenotypes import (
     atrial_volumes,
     ventricular_phenotypes,
 )
+from kwise.predict.cohort import scans_below
 from kwise.types import IGNORE
 
 COHORT = DATASETS["cohort"]
@@ -328,3 +330,13 @@ def test_misspelt_options_below_a_verb_are_told(
     assert main(["simulate", "cohort", "-o", str(tmp_path / "c"), "--frmes", "3"]) == 2
     assert "got '--frmes'; wanted --frames" in capsys.readouterr().err
     assert not (tmp_path / "c").exists()
+
+
+def test_a_cohort_on_disk_is_answered_like_any_folder_of_scans(folder: Path, tmp_path: Path) -> None:
+    """Its images are magnitudes, and the answer says so; the manifest is no scan."""
+    found = dict((name, path) for path, name in scans_below(folder, tmp_path / "out"))
+    assert "manifest.csv" not in found and f"subjects/{name_of(0)}.h5" in found
+    scan = with_kspace(open_any(found[f"subjects/{name_of(0)}.h5"]))
+    assert scan.kspace is not None and scan.views is not None and len(scan.views) == 9
+    assert scan.notes["format"] == "a subject of a kwise cohort"
+    assert scan.notes["simulated"] == "k-space from a magnitude image"

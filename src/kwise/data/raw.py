@@ -10,6 +10,8 @@ from pathlib import Path
 from torch import Tensor
 
 from kwise.data.acdc import read_patient
+from kwise.data.cohort_files import FORMAT as COHORT_FORMAT
+from kwise.data.cohort_files import read_subject
 from kwise.data.kspace_checks import FORMAT, as_text
 from kwise.data.kspace_file import read_scan
 from kwise.data.mnms import is_mnms, read_folder
@@ -59,8 +61,15 @@ def _read_acdc(path: Path, slices: Slices = None) -> Scan:
     return cut_slices(path, read_patient(path), slices)
 
 
+def _read_subject(path: Path, slices: Slices = None) -> Scan:
+    told = {"format": "a subject of a kwise cohort"}
+    scan = read_subject(path)
+    return cut_slices(path, replace(scan, notes=told | scan.notes), slices)
+
+
 FORMATS: dict[str, Format] = {
     "kwise": Format("kwise's own k-space file (HDF5)", read_scan),
+    "subject": Format("a subject's file of a kwise cohort (HDF5), magnitude images", _read_subject),
     "mrd": Format("MRD (ISMRMRD) raw data in HDF5, OCMR's as well", read_mrd),
     "fastmri": Format("fastMRI HDF5, single- or multi-coil", read_fastmri),
     "cmrxrecon": Format("CMRxRecon .mat of 2023, 2024 or 2025", read_cmrxrecon),
@@ -163,8 +172,9 @@ def _hdf5_format(path: Path, head: bytes) -> str:
         raise refused(path, _guess(head), "one of: " + "; ".join(form.about for form in FORMATS.values()))
     with open_hdf5(path, "MRI data") as file:
         names = list(file)
-        if as_text(file.attrs.get("format", "")) == FORMAT:
-            return "kwise"
+        named = as_text(file.attrs.get("format", ""))
+        if named in (FORMAT, COHORT_FORMAT):
+            return "kwise" if named == FORMAT else "subject"
         if mrd_group(file) is not None:
             return "mrd"
         if head.startswith(b"MATLAB") or "real" in (_pair(file, kspace_key(names)) or ()):

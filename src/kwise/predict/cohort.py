@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from kwise.data.cohort import MANIFEST
 from kwise.data.out_table import Row, Value, write_csv, write_parquet
 from kwise.data.raw import format_of
 from kwise.predict.files import Asked, check_folder
@@ -91,7 +92,7 @@ def is_cohort(path: Path) -> bool:
 def scans_below(source: Path, leave_out: Path) -> Iterator[tuple[Path, str]]:
     """Every file below a folder, and every folder that is one scan, with its name relative to it, sorted.
 
-    Hidden files, `leave_out`, and the second file of a BART pair are passed over.
+    Hidden files, `leave_out`, the second file of a BART pair and the manifest of a cohort are passed over.
     """
     out = leave_out.resolve()
 
@@ -100,6 +101,8 @@ def scans_below(source: Path, leave_out: Path) -> Iterator[tuple[Path, str]]:
             if path.name.startswith(".") or path.resolve() == out:
                 continue
             if path.suffix == ".hdr" and path.with_suffix(".cfl").is_file():
+                continue
+            if path.name == MANIFEST:
                 continue
             if is_cohort(path):
                 yield from walk(path)
