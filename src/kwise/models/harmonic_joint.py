@@ -72,11 +72,14 @@ class HarmonicJoint(nn.Module):
         out where the measurement does not tell its spacing: a size needs one.
         """
         b, t = len(measurement.kspace), measurement.n_frames
-        logits, image = self.see(measurement, query_frames(query, b, t, measurement.kspace.device))
+        frames = query_frames(query, b, t, measurement.kspace.device)
+        logits, image = self.see(measurement, frames)
         answer = self._finish(logits, image, measurement, query)
         if measurement.spacing_mm is None:
             return answer
-        values, sd = self.regression(*self.sizes(measurement))
+        # Where exactly the phases that count were asked for, they have been seen.
+        same = t == self.n_phases and torch.equal(frames, query_frames(EVERYTHING, b, t, frames.device))
+        values, sd = self.regression(*self.sizes(measurement, logits if same else None))
         ill = self.slope * values[:, N_PHENOTYPES:] + self.shift
         return replace(
             answer,
@@ -109,16 +112,18 @@ class HarmonicJoint(nn.Module):
         return torch.where(there, logits, 0.0), torch.where(there, image, 0.0)
 
     @torch.no_grad()
-    def sizes(self, measurement: Measurement) -> tuple[Tensor, Tensor]:
-        """Features (b, f), and the log (b,) of the share of k-space acquired. Without a gradient: the trunk
-        learns from labels alone.
+    def sizes(self, measurement: Measurement, logits: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Features (b, f), and the log (b,) of the share of k-space acquired; `logits` (b, k, z, p, y, x) at
+        the even phases where they are known. Without a gradient: the trunk learns from labels alone.
         """
         spacing = measurement.spacing_mm
         if spacing is None:
             raise ValueError("measuring sizes: got a measurement without spacing; wanted spacing_mm in mm")
         b, t = len(measurement.kspace), measurement.n_frames
-        phases = torch.arange(self.n_phases, device=spacing.device) * (t / self.n_phases)
-        probabilities = self.see(measurement, phases.expand(b, -1))[0].float().softmax(dim=1)
+        if logits is None:
+            phases = torch.arange(self.n_phases, device=spacing.device) * (t / self.n_phases)
+            logits, _ = self.see(measurement, phases.expand(b, -1))
+        probabilities = logits.float().softmax(dim=1)
         seen = views_seen(measurement)
         found = size_features(probabilities, spacing.to(probabilities), kinds_of(measurement), seen)
         acquired = measurement.mask.flatten(2).float().mean(dim=2)
