@@ -25,10 +25,10 @@ from kwise.predict import (
     Answer,
     answer,
     answer_by_task,
+    find_checkpoint,
     measurement_of,
     predict_file,
     segment,
-    shipped,
 )
 from kwise.predict import outputs as outputs_of_predict
 from kwise.types import IGNORE, Measurement, Prediction, Query, Scan
@@ -184,8 +184,8 @@ def test_nothing_half_written(tmp_path: Path, checkpoint: Path, monkeypatch: pyt
 
 
 def test_an_unknown_shipped_checkpoint_is_one_line() -> None:
-    with pytest.raises(ValueError, match=r"looking for a shipped checkpoint: got no .*; wanted"):
-        shipped("no-such-name")
+    with pytest.raises(ValueError, match=r"got no folder no-such-name; wanted .*demo"):
+        find_checkpoint("no-such-name")
 
 
 def test_predicting_never_imports_what_simulates(tmp_path: Path, checkpoint: Path) -> None:

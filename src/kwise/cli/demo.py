@@ -55,8 +55,12 @@ def run_demo(folder: Path) -> None:
 
 
 def rivals(scan: Scan, best: Loaded) -> Iterator[Row]:
-    """The shipped baselines on the same file, then the controls: answers without this evidence."""
+    """The shipped baselines of the same classes on the same file, then the controls: answers without this
+    evidence.
+    """
     others = [(place.name, load_checkpoint(place, MODELS)) for place in all_shipped() if place.name != BEST]
+    classes = best.preprocessing.get("classes")
+    others = [other for other in others if other[1].preprocessing.get("classes") == classes]
     for name, loaded in sorted(others, key=lambda other: other[1].name == FLOOR):
         yield Row(f"control: {name}" if loaded.name == FLOOR else name, answer(scan, loaded))
     wish = Wish(case=OTHER_PATIENT)
