@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from kwise.cli import main
+from kwise.data import population
+from kwise.data.cohort_files import write_subject
 from kwise.data.kspace_file import write_scan
 from kwise.data.raw import FORMATS, lone_mask, open_any
 from kwise.types import Scan
@@ -54,6 +56,12 @@ def kwise_file(path: Path) -> Path:
     return path
 
 
+def subject_file(path: Path) -> Path:
+    scan = population.read(None, "population-000001", n_frames=3, shape=(24, 24))
+    write_subject(path, scan)
+    return path
+
+
 def numpy_file(path: Path) -> Path:
     np.save(path, KSPACE)
     return path
@@ -68,6 +76,7 @@ def dicom_series(folder: Path) -> Path:
 
 MADE: dict[str, Callable[[Path], Path]] = {  # a file of every format, by its key in FORMATS
     "kwise": lambda at: kwise_file(at / "p.h5"),
+    "subject": lambda at: subject_file(at / "s.h5"),
     "mrd": lambda at: write_mrd_rows(at / "p.mrd", mrd_header(KY, KX), mrd_rows(KSPACE, every=2)),
     "fastmri": lambda at: write_fastmri(at / "f.h5", KSPACE[:, :1, 0].transpose(1, 0, 3, 2)),
     "cmrxrecon": lambda at: write_mat73(at / "c.mat", kspace_full=KSPACE.transpose(4, 3, 0, 1, 2)),
@@ -111,7 +120,7 @@ def test_there_is_a_file_of_every_format() -> None:
 def test_law_every_format_is_described_and_answered(name: str, tmp_path: Path, checkpoint: Path) -> None:
     path = MADE[name](tmp_path)
     card = answer_everything(path, tmp_path / "out", checkpoint)
-    from_images = name in ("nifti", "dicom", "acdc", "mnms")
+    from_images = name in ("subject", "nifti", "dicom", "acdc", "mnms")
     assert (card["simulated"] is not None) == from_images
     if name in ("mrd", "kwise"):  # really undersampled, and several coils
         measurement = card["measurement"]

@@ -209,7 +209,7 @@ def test_bounds_reach_phenotypes_columns_and_words(calibration: Calibration) -> 
     assert math.isnan(found.phenotypes[1].low) and found.cautions == told.flags
     columns = bound_columns(told)
     assert len(columns["LV_pool_low_mm2"]) == 6 and columns["LV_area_EF_low_percent"] == [told.ef[0]] * 6
-    assert "90 % intervals: area EF" in bound_lines(told)[0]
+    assert "90 % intervals: area EF" in bound_lines(told)[0] and "virtual" in bound_lines(told)[1]
     assert any("90 % interval" in key for key in bound_facts(told))
 
 

@@ -108,4 +108,5 @@ def bound_lines(told: Intervals | None) -> list[str]:
         lines.append(
             f"{share}: area EF {told.ef[0]:.0f} to {told.ef[1]:.0f} %, LV area ED {ed} mm², ES {es} mm²"
         )
+        lines.append("  (fitted to virtual hearts: on real ones too narrow, docs/study.md)")
     return lines + [f"caution: {flag}" for flag in told.flags]
