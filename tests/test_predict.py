@@ -183,6 +183,12 @@ def test_nothing_half_written(tmp_path: Path, checkpoint: Path, monkeypatch: pyt
     assert [p.name for p in tmp_path.iterdir()] == ["p.h5"]
 
 
+def test_an_empty_folder_hides_no_shipped_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo").mkdir()
+    assert find_checkpoint("demo") == find_checkpoint() != Path("demo")
+
+
 def test_an_unknown_shipped_checkpoint_is_one_line() -> None:
     with pytest.raises(ValueError, match=r"got no folder no-such-name; wanted .*demo"):
         find_checkpoint("no-such-name")

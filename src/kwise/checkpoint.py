@@ -70,15 +70,17 @@ def save_checkpoint(
         shutil.rmtree(new, ignore_errors=True)
 
 
-def find_checkpoint(folder: Path | str = BEST) -> Path:
-    """The folder itself, or the one that comes with kwise under that name (`demo`); ValueError for
-    neither.
+def find_checkpoint(folder: Path | str | None = None) -> Path:
+    """The folder itself where it holds weights, or the one that comes with kwise under that name (None: the
+    best of them); another folder that is there, for `load_checkpoint` to say what it lacks; else ValueError.
     """
-    folder = Path(folder)
-    if folder.is_dir():
+    folder = Path(BEST if folder is None else folder)
+    if (_settled(folder) / WEIGHTS).is_file():
         return folder
     if (SHIPPED / folder / WEIGHTS).is_file():
         return SHIPPED / folder
+    if folder.is_dir():
+        return folder
     names = ", ".join(place.name for place in all_shipped())
     raise ValueError(f"looking for a checkpoint: got no folder {folder}; wanted one, or {names}")
 

@@ -43,9 +43,10 @@ def run_demo(folder: Path) -> None:
     file = folder / f"{PATIENT}.h5"
     write_scan(file, simulated(images, wish), wish.acceleration)
     scan = read_scan(file)  # from here on only what a file holds
-    loaded = load_checkpoint(find_checkpoint(BEST), MODELS)
+    best = find_checkpoint(BEST)
+    loaded = load_checkpoint(best, MODELS)
     found = answer(scan, loaded)
-    weights, shown = fingerprint(find_checkpoint(BEST)), crop_fov(images, wish.fov_mm).image
+    weights, shown = fingerprint(best), crop_fov(images, wish.fov_mm).image
     write_answer(folder, found, loaded, weights, file.name, reference=shown)
     for line in summary(found):
         print(line)

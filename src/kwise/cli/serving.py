@@ -34,14 +34,14 @@ def add_serve(verb: Verb) -> None:
 
 def run_serve(options: argparse.Namespace) -> None:
     """Serve until Ctrl-C; ValueError where an extra is missing, OSError where the port is taken."""
-    from kwise.checkpoint import BEST, find_checkpoint
+    from kwise.checkpoint import find_checkpoint
     from kwise.serve.limits import Limits, warning_of
 
     limits = Limits(
         int(options.max_mb * 1e6), options.timeout, options.answer_timeout, int(options.memory_mb * 1e6),
         options.queue,
     )  # fmt: skip
-    checkpoint = find_checkpoint(options.checkpoint or BEST)
+    checkpoint = find_checkpoint(options.checkpoint)
     port = options.port if options.port is not None else MRD_PORT if options.mrd else HTTP_PORT
     if port > 65535:
         raise ValueError(f"reading the command line: got --port {port}; wanted 0 to 65535")

@@ -127,8 +127,8 @@ def run_study_verb(options: argparse.Namespace) -> None:
 
 def run_calibrate_verb(options: argparse.Namespace) -> None:
     """Calibrate a checkpoint and say what came of it."""
+    from kwise.checkpoint import find_checkpoint
     from kwise.study.calibrate import FAMILIES, calibrate
-    from kwise.study.plan import find_checkpoint
 
     if not 0 < options.level < 1:
         raise ValueError(f"calibrating: got level {options.level}; wanted a share below 1, e.g. 0.9")

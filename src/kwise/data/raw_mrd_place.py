@@ -40,10 +40,15 @@ def spacing_of(
         return 1.0, 1.0, 1.0
     x, y, z = header.fov_mm
     told = header.matrix[2] if header.matrix else 1
-    apart = z / max(1, told, n_partitions)
+    apart = slice_distance(positions, z / max(1, told, n_partitions))
+    return apart, y / n_lines, x / n_encoded
+
+
+def slice_distance(positions: np.ndarray | None, thickness: float) -> float:
+    """Between the places (z, 3) of slices in mm, their `thickness` where one alone is told; 1 for nothing."""
     if positions is not None and len(positions) > 1:
-        apart = float(np.median(np.linalg.norm(np.diff(positions, axis=0), axis=1)))
-    return apart or 1.0, y / n_lines, x / n_encoded
+        thickness = float(np.median(np.linalg.norm(np.diff(positions, axis=0), axis=1)))
+    return thickness or 1.0
 
 
 def frame_ms_of(header: Header, n_frames: int) -> float | None:

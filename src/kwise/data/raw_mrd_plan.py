@@ -115,16 +115,17 @@ def plan_readouts(path: Path, header: Header, heads: np.ndarray) -> Plan:
     centers, samples = _centers(heads[use]), heads[use]["number_of_samples"].astype(int)
     n_encoded = _fitting(header.matrix[0] if header.matrix else 0, -centers, samples - centers)
     z, positions = in_order(heads, use, z, len(z_values))
-    n_slices, slab = len(z_values), len(np.unique(idx["kspace_encode_step_2"][use])) > 1
-    if slab and n_slices > 1:
-        raise refused(path, f"{n_slices} slabs of partitions", "slices, or one slab")
+    n_partitions = partitions_in(heads, use)
+    slab = n_partitions > 1
+    if slab and len(z_values) > 1:
+        raise refused(path, f"{len(z_values)} slabs of partitions", "slices, or one slab")
     if slab:
-        z, n_slices = _line_index(path, header, idx, 2, use, notes)
+        z, n_partitions = _line_index(path, header, idx, 2, use, notes)
     n_pixels = header.readout_pixels(n_encoded)
     if n_pixels < n_encoded:
         notes["readout oversampling"] = f"removed: {n_encoded} to {n_pixels} samples"
-    shape = (n_slices, len(phases) * len(repetitions), n_lines)
-    spacing = spacing_of(header, n_encoded, n_lines, positions, n_slices if slab else 1, notes)
+    shape = (n_partitions if slab else len(z_values), len(phases) * len(repetitions), n_lines)
+    spacing = spacing_of(header, n_encoded, n_lines, positions, n_partitions, notes)
     return Plan(
         heads=heads,
         use=use,
@@ -140,7 +141,7 @@ def plan_readouts(path: Path, header: Header, heads: np.ndarray) -> Plan:
         n_pixels=n_pixels,
         spacing_mm=spacing,
         frame_ms=frame_ms_of(header, shape[1]),
-        affine=affine_of(heads[use][0], positions, spacing, (n_slices if slab else 1, n_lines, n_pixels)),
+        affine=affine_of(heads[use][0], positions, spacing, (n_partitions, n_lines, n_pixels)),
         notes=notes,
         slab=slab,
     )
@@ -149,6 +150,11 @@ def plan_readouts(path: Path, header: Header, heads: np.ndarray) -> Plan:
 def flagged(heads: np.ndarray, bit: int) -> np.ndarray:
     """(n,) bool: which readouts have that bit of their flags set, counted from 1."""
     return (heads["flags"] & np.uint64(1 << (bit - 1))) != 0
+
+
+def partitions_in(heads: np.ndarray, use: np.ndarray) -> int:
+    """How many partitions the used readouts encode: more than 1 in a 3-D scan."""
+    return len(np.unique(heads["idx"]["kspace_encode_step_2"][use]))
 
 
 def image_rows(path: Path, heads: np.ndarray) -> tuple[np.ndarray, dict[str, str]]:

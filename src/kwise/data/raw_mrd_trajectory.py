@@ -16,8 +16,8 @@ from torch import Tensor
 from kwise.coils import mix_coils, noise_covariance, whitening_matrix
 from kwise.data.raw_checks import NO_SPACING, case_name, check_acquired, check_room, dead_coils, refused
 from kwise.data.raw_mrd_header import Header
-from kwise.data.raw_mrd_place import affine_of, frame_ms_of, in_order
-from kwise.data.raw_mrd_plan import NOISE, check_rows, flagged, image_rows, numbered
+from kwise.data.raw_mrd_place import affine_of, frame_ms_of, in_order, slice_distance
+from kwise.data.raw_mrd_plan import NOISE, check_rows, flagged, image_rows, numbered, partitions_in
 from kwise.data.raw_slices import Slices, cut_slices
 from kwise.types import Scan
 
@@ -42,8 +42,7 @@ def read_along_trajectory(path: Path, header: Header, rows: Any, slices: Slices 
     heads = rows.fields("head")[:]
     use, notes = image_rows(path, heads)
     check_rows(path, heads[use])
-    partitions = len(np.unique(heads["idx"]["kspace_encode_step_2"][use]))
-    if partitions > 1:
+    if (partitions := partitions_in(heads, use)) > 1:
         raise refused(path, f"a trajectory in {partitions} partitions", "trajectories of slices (2-D)")
     image_shape, matrix, scale = _grid(path, header)
     spokes, positions = _placed(heads, use)
@@ -178,7 +177,4 @@ def _spacing(
     if fov is None:
         notes["spacing"] = NO_SPACING
         return 1.0, 1.0, 1.0
-    apart = fov[2]
-    if positions is not None and len(positions) > 1:
-        apart = float(np.median(np.linalg.norm(np.diff(positions, axis=0), axis=1)))
-    return apart or 1.0, fov[1] / image_shape[0], fov[0] / image_shape[1]
+    return slice_distance(positions, fov[2]), fov[1] / image_shape[0], fov[0] / image_shape[1]

@@ -83,6 +83,14 @@ def acquisition_context(measurement: Measurement, frames: Tensor) -> Tensor:
     return torch.cat([waves, share[:, None, None].expand(*frames.shape, 1)], dim=-1)
 
 
+def with_context(channels: Tensor, measurement: Measurement, frames: Tensor) -> Tensor:
+    """Images (b, f, channel, y, x) of frames (b, f), and `acquisition_context` as constant channels behind
+    them.
+    """
+    told = acquisition_context(measurement, frames)[..., None, None]
+    return torch.cat([channels, told.expand(-1, -1, -1, *channels.shape[-2:])], dim=2)
+
+
 def select_frames(x: Tensor, query: Query) -> Tensor:
     """The queried frames of `x` (b, k, t, y, x) -> (b, k, f, y, x)."""
     if query.frames is None:

@@ -18,8 +18,9 @@ from kwise.models.answer import EVERYTHING, finish_answer, query_frames, robust_
 from kwise.models.grids import finish_images
 from kwise.models.harmonic_unet import HarmonicUNet, level_of
 from kwise.models.heart_sizes import size_features, size_resolution
+from kwise.models.kmtr import frames_of
 from kwise.models.kmtr_encoders import kinds_of, views_seen
-from kwise.models.kmtr_heads import best_f1_threshold, platt
+from kwise.models.kmtr_heads import disease_line, error_over_sd
 from kwise.nn.moment_regression import MomentRegression
 from kwise.phenotypes import DISEASES, PHENOTYPES
 from kwise.types import Batch, Measurement, Prediction, Query, Targets
@@ -73,21 +74,31 @@ class HarmonicJoint(nn.Module):
         """
         b, t = len(measurement.kspace), measurement.n_frames
         frames = query_frames(query, b, t, measurement.kspace.device)
-        logits, image = self.see(measurement, frames)
-        answer = self._finish(logits, image, measurement, query)
         if measurement.spacing_mm is None:
-            return answer
-        # Where exactly the phases that count were asked for, they have been seen.
-        same = t == self.n_phases and torch.equal(frames, query_frames(EVERYTHING, b, t, frames.device))
-        values, sd = self.regression(*self.sizes(measurement, logits if same else None))
+            return self._finish(*self.see(measurement, frames), measurement, query)
+        phases, n = self._phases(measurement), frames.shape[1]
+        # Where all the phases that count were asked for anyway, they are seen once.
+        among = phases.unsqueeze(2) == frames.unsqueeze(1)  # (b, p, f)
+        if bool(among.any(dim=2).all()):
+            times, where = frames, among.int().argmax(dim=2)
+        else:
+            times = torch.cat([frames, phases], dim=1)
+            where = torch.arange(n, times.shape[1], device=times.device).expand(b, -1)
+        logits, image = self.see(measurement, times)
+        values, sd = self.regression(*self.sizes(measurement, frames_of(logits, Query(frames=where))))
         ill = self.slope * values[:, N_PHENOTYPES:] + self.shift
         return replace(
-            answer,
+            self._finish(logits[:, :, :, :n], image[:, :, :, :n], measurement, query),
             phenotypes=values[:, :N_PHENOTYPES],
             phenotype_sd=sd[:, :N_PHENOTYPES] * self.sd_factor,
             diseases=ill,
             disease_threshold=self.threshold.expand(len(ill), -1),
         )
+
+    def _phases(self, measurement: Measurement) -> Tensor:
+        """(b, p) the even phases, counted in frames."""
+        phases = torch.arange(self.n_phases, device=measurement.kspace.device)
+        return (phases * (measurement.n_frames / self.n_phases)).expand(len(measurement.kspace), -1)
 
     def see(self, measurement: Measurement, times: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (b, k, z, f, y, x) and magnitudes (b, 1, z, f, y, x) in the units measured, at `times` (b,
@@ -112,17 +123,13 @@ class HarmonicJoint(nn.Module):
         return torch.where(there, logits, 0.0), torch.where(there, image, 0.0)
 
     @torch.no_grad()
-    def sizes(self, measurement: Measurement, logits: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Features (b, f), and the log (b,) of the share of k-space acquired; `logits` (b, k, z, p, y, x) at
-        the even phases where they are known. Without a gradient: the trunk learns from labels alone.
+    def sizes(self, measurement: Measurement, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (b, f) of logits (b, k, z, p, y, x) at the even phases, and the log (b,) of the share of
+        k-space acquired. Without a gradient: the trunk learns from labels alone.
         """
         spacing = measurement.spacing_mm
         if spacing is None:
             raise ValueError("measuring sizes: got a measurement without spacing; wanted spacing_mm in mm")
-        b, t = len(measurement.kspace), measurement.n_frames
-        if logits is None:
-            phases = torch.arange(self.n_phases, device=spacing.device) * (t / self.n_phases)
-            logits, _ = self.see(measurement, phases.expand(b, -1))
         probabilities = logits.float().softmax(dim=1)
         seen = views_seen(measurement)
         found = size_features(probabilities, spacing.to(probabilities), kinds_of(measurement), seen)
@@ -155,7 +162,8 @@ class HarmonicJoint(nn.Module):
             targets = batch.targets
             if targets.phenotypes is None or targets.diseases is None:
                 raise ValueError("fitting harmonic_joint: got cases without phenotypes and diseases")
-            seen, share = self.sizes(batch.measurement)
+            logits, _ = self.see(batch.measurement, self._phases(batch.measurement))
+            seen, share = self.sizes(batch.measurement, logits)
             features.append(seen)
             shares.append(share)
             values.append(torch.cat([targets.phenotypes, targets.diseases], dim=1))
@@ -168,25 +176,15 @@ class HarmonicJoint(nn.Module):
         for i, name in enumerate(DISEASES):
             known = torch.isfinite(truth[:, i])
             guess, ill = said[known, i].double(), truth[known, i].double()
-            if not 0 < int(ill.sum()) < len(ill):
-                got = f"{int(ill.sum())} of {len(ill)} cases with {name}"
-                raise ValueError(f"fitting diseases: got {got}; wanted cases with and without it")
             # In units of its own spread, so that the weak pull on the slope does not matter.
             spread = float(guess.std().clamp(min=1e-9))
-            slope, shift = platt(guess / spread, ill)
-            self.slope[i], self.shift[i] = slope / spread, shift
-            self.threshold[i] = best_f1_threshold((slope * guess / spread + shift).sigmoid(), ill)
+            line = guess / spread, ill, "fitting diseases", "cases"
+            slope, self.shift[i], self.threshold[i] = disease_line(name, *line)
+            self.slope[i] = slope / spread
 
     def calibrate(self, answers: Iterable[tuple[Prediction, Targets]]) -> None:
         """Widen or narrow the sd of each phenotype until errors of validation cases have it on average."""
-        ratios = []
-        for answer, targets in answers:
-            if answer.phenotypes is None or answer.phenotype_sd is None or targets.phenotypes is None:
-                return
-            ratios.append(((answer.phenotypes - targets.phenotypes) / answer.phenotype_sd).square())
-        if ratios:
-            mean = torch.cat(ratios).nanmean(dim=0).sqrt()
-            self.sd_factor.mul_(torch.where(torch.isfinite(mean) & (mean > 0), mean, 1.0))
+        self.sd_factor.mul_(error_over_sd(answers, self.sd_factor))
 
 
 def _with_something(measurement: Measurement, seen: Tensor) -> Measurement:

@@ -29,10 +29,10 @@ from kwise.gridding import gridded
 from kwise.models.answer import (
     EVERYTHING,
     N_CONTEXT,
-    acquisition_context,
     finish_answer,
     query_frames,
     robust_scale,
+    with_context,
 )
 from kwise.models.support_regression import SupportRegression
 from kwise.nn.conv import UNet, pad_to_multiple
@@ -123,10 +123,7 @@ class HarmonicUNet(nn.Module):
         modulus = (banks.abs().square().sum(dim=3) + 1e-12).sqrt() / level
         energy = motion[:, None, None].expand(-1, frames.shape[1], -1, -1, -1) / level
         seen = torch.cat([real, modulus, energy], dim=2)
-        if not self.context:
-            return seen
-        told = acquisition_context(measurement, frames)[..., None, None].expand(-1, -1, -1, *seen.shape[-2:])
-        return torch.cat([seen, told], dim=2)
+        return with_context(seen, measurement, frames) if self.context else seen
 
     @torch.no_grad()
     def joined_once(

@@ -48,14 +48,7 @@ class PhenotypeHead(nn.Module):
         """Widen or narrow the sd of each phenotype until the errors of validation cases have it on
         average.
         """
-        ratios = []
-        for answer, targets in answers:
-            if answer.phenotypes is None or answer.phenotype_sd is None or targets.phenotypes is None:
-                return
-            ratios.append(((answer.phenotypes - targets.phenotypes) / answer.phenotype_sd).square())
-        if ratios:
-            mean = torch.cat(ratios).nanmean(dim=0).sqrt()
-            self.sd_factor.mul_(torch.where(torch.isfinite(mean) & (mean > 0), mean, torch.ones_like(mean)))
+        self.sd_factor.mul_(error_over_sd(answers, self.sd_factor))
 
 
 class DiseaseHead(nn.Module):
@@ -96,13 +89,37 @@ class DiseaseHead(nn.Module):
         said, known = torch.cat(logits).double(), torch.cat(truth).double()
         for i, name in enumerate(DISEASES):
             there = torch.isfinite(known[:, i])
-            labels = known[there, i]
-            if not 0 < int(labels.sum()) < len(labels):
-                got = f"{int(labels.sum())} of {len(labels)} validation cases with {name}"
-                raise ValueError(f"calibrating diseases: got {got}; wanted cases with and without it")
-            slope, shift = platt(said[there, i], labels)
-            self.slope[i], self.shift[i] = slope, shift
-            self.threshold[i] = best_f1_threshold((slope * said[there, i] + shift).sigmoid(), labels)
+            line = said[there, i], known[there, i], "calibrating diseases", "validation cases"
+            self.slope[i], self.shift[i], self.threshold[i] = disease_line(name, *line)
+
+
+def error_over_sd(answers: Iterable[tuple[Prediction, Targets]], like: Tensor) -> Tensor:
+    """(p,) root mean square of error over sd of each phenotype; 1 where nothing tells, or where a model gives
+    no sd. `like` (p,) is a tensor of its kind.
+    """
+    ratios = []
+    for answer, targets in answers:
+        if answer.phenotypes is None or answer.phenotype_sd is None or targets.phenotypes is None:
+            return torch.ones_like(like)
+        ratios.append(((answer.phenotypes - targets.phenotypes) / answer.phenotype_sd).square())
+    if not ratios:
+        return torch.ones_like(like)
+    mean = torch.cat(ratios).nanmean(dim=0).sqrt()
+    return torch.where(torch.isfinite(mean) & (mean > 0), mean, torch.ones_like(mean))
+
+
+def disease_line(
+    name: str, said: Tensor, labels: Tensor, doing: str, cases: str
+) -> tuple[float, float, float]:
+    """Slope and shift of Platt's line through what was `said` (n,) of one disease, and the probability behind
+    it that calls it with the best F1; ValueError, which `doing` opens, where all of the labels (n,) of these
+    `cases` are the same.
+    """
+    if not 0 < int(labels.sum()) < len(labels):
+        got = f"{int(labels.sum())} of {len(labels)} {cases} with {name}"
+        raise ValueError(f"{doing}: got {got}; wanted cases with and without it")
+    slope, shift = platt(said, labels)
+    return slope, shift, best_f1_threshold((slope * said + shift).sigmoid(), labels)
 
 
 def platt(logits: Tensor, labels: Tensor, steps: int = 50) -> tuple[float, float]:

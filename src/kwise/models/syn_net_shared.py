@@ -16,10 +16,10 @@ from kwise.gridding import gridded
 from kwise.models.answer import (
     EVERYTHING,
     N_CONTEXT,
-    acquisition_context,
     finish_answer,
     query_frames,
     robust_scale,
+    with_context,
 )
 from kwise.nn.conv import UNet
 from kwise.types import Measurement, Prediction, Query
@@ -84,8 +84,7 @@ class SynNetShared(nn.Module):
         images = ifft2c(shared).abs().square().sum(dim=3)
         seen = (images + 1e-8).sqrt()  # (b, f, w, y, x)
         if self.context:
-            told = acquisition_context(folded, frames)[..., None, None]
-            seen = torch.cat([seen, told.expand(-1, -1, -1, *seen.shape[-2:])], dim=2)
+            seen = with_context(seen, folded, frames)
         logits = self.net(seen.flatten(0, 1))
         return Prediction(
             finish_answer(logits.unflatten(0, frames.shape).transpose(1, 2), measurement, query)

@@ -53,13 +53,14 @@ class MomentRegression(nn.Module):
         x = self._standardised(features, log_scale)
         known = torch.isfinite(x)
         x = torch.where(known, x, 0.0)
-        guess, unexplained = torch.zeros(len(x), len(self.cross[0])), torch.ones(len(x), len(self.cross[0]))
-        guess, unexplained = guess.to(x), unexplained.to(x)
+        guess = x.new_zeros(len(x), self.cross.shape[1])
+        unexplained = torch.zeros_like(guess)
         patterns, which = torch.unique(known, dim=0, return_inverse=True)
-        whole = self._unexplained(self._weights(torch.ones_like(known[0])))
+        everything = self._weights(torch.ones_like(known[0]))
+        whole = self._unexplained(everything)
         for i, pattern in enumerate(patterns):
             rows = which == i
-            weights = self._weights(pattern)
+            weights = everything if bool(pattern.all()) else self._weights(pattern)
             guess[rows] = x[rows] @ weights
             # What a missing feature would have told is added to the errors seen where none was missing.
             unexplained[rows] = (self._unexplained(weights) - whole).clamp(min=0.0)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from kwise.checkpoint import BEST, Loaded, find_checkpoint, load_checkpoint, weights_sha256
+from kwise.checkpoint import Loaded, find_checkpoint, load_checkpoint, weights_sha256
 from kwise.data.raw import open_any, with_kspace
 from kwise.models import MODELS
 from kwise.predict.answer import Answer
@@ -54,7 +54,7 @@ class Asked:
     ) -> "Asked":
         """Load a checkpoint (None: the shipped one); errors as in `load_checkpoint` and `chosen_outputs`."""
         outputs = chosen_outputs(also)
-        checkpoint = find_checkpoint(BEST if checkpoint is None else checkpoint)
+        checkpoint = find_checkpoint(checkpoint)
         loaded = load_checkpoint(checkpoint, MODELS)
         return Asked(loaded, weights_sha256(checkpoint), outputs, command, pixel_mm)
 

@@ -33,7 +33,7 @@ FINE_TUNED = tuple(
 )
 
 # What is chosen between on real hearts, by all patients and not by the six of the validation split.
-FOLDED = ("harmonic_unet_small", "syn_net_shared_small", "disk_plus_small", "mean_shape_small")
+FOLDED = ("harmonic_unet", "syn_net_shared", "disk_plus", "mean_shape")
 
 
 def fine_tuned(start: Recipe, share: float = 0.15) -> Recipe:
@@ -73,13 +73,17 @@ def _from(small: Callable[[], Recipe]) -> Recipe:
 
 def acdc_recipes() -> Mapping[str, Callable[[], Recipe]]:
     """One recipe per row of the real-heart table, and one per fold of its cross-validation."""
-    made = {small.__name__: partial(_from, small) for small in SMALL if small.__name__ in FINE_TUNED}
+    made = {
+        small.__name__.replace("_small", "_acdc"): partial(_from, small)
+        for small in SMALL
+        if small.__name__ in FINE_TUNED
+    }
     folds = {
-        f"{name.replace('_small', '_acdc')}_fold{k}": partial(_in_fold, made[name], k)
+        f"{name}_acdc_fold{k}": partial(_in_fold, made[f"{name}_acdc"], k)
         for name in FOLDED
         for k in range(N_FOLDS)
     }
-    return {name.replace("_small", "_acdc"): recipe for name, recipe in made.items()} | folds
+    return made | folds
 
 
 def _in_fold(whole: Callable[[], Recipe], fold: int) -> Recipe:

@@ -52,9 +52,8 @@ def rows(scale: str) -> Iterator[Row]:
 def _folds() -> Iterator[Row]:
     for name in FOLDED:
         for fold in range(N_FOLDS):
-            recipe = RECIPES[f"{name.replace('_small', '_acdc')}_fold{fold}"]()
-            row = Row(name.removesuffix("_small"), recipe, "disk_folds", suffix=f"_fold{fold}")
-            yield replace(row, split="val", n=None)
+            recipe = RECIPES[f"{name}_acdc_fold{fold}"]()
+            yield Row(name, recipe, "disk_folds", suffix=f"_fold{fold}", split="val", n=None)
 
 
 def row_name(recipe: Recipe) -> str:

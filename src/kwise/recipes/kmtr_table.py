@@ -11,7 +11,7 @@ from kwise.data import dataset
 from kwise.recipes.kmtr import EVERY_R, ROWS, SCALES
 from kwise.recipes.kmtr_plain import age_and_sex, from_segmentation
 from kwise.recipes.recipe import Recipe
-from kwise.recipes.rows import Row, row_names
+from kwise.recipes.rows import Row, no_scores, row_names
 from kwise.report.disease_tables import disease_names, disease_table
 from kwise.report.phenotype_tables import agreement_table, coverage_table, error_table, r2_table
 from kwise.report.results import Results, read_results
@@ -19,6 +19,9 @@ from kwise.report.table import Table, difference_table, score_table, to_text
 from kwise.tasks import Diagnosis, Phenotypes, Reconstruction, Segmentation
 
 PARTS = ("phenotypes", "diseases", "segmentation", "reconstruction", "sweep")
+# Name of a row -> recipe of `ROWS`: models that give every answer, and those beside the published one.
+JOINT = {"kmtr_joint": "joint", "harmonic_joint": "harmonic"}
+OURS = {"kmtr": "phenotypes", **JOINT}
 NOT_IN_THE_PAPER = ("LVESV_mL",)  # the paper's table has twelve phenotypes
 TESTED, FEW = (
     1000,
@@ -54,8 +57,7 @@ def rows(scale: str) -> Iterator[Row]:
         raise ValueError(f"choosing a scale: got {scale!r}; wanted one of {', '.join(SCALES)}")
     yield from _vectors(scale)
     yield from _grids(scale)
-    swept = {"kmtr": "phenotypes", "kmtr_joint": "joint", "harmonic_joint": "harmonic"}
-    for name, row in swept.items():
+    for name, row in OURS.items():
         yield Row(
             name, _made(row, scale), folder_name("sweep", scale), n=200, rates=EVERY_R, task=Phenotypes()
         )
@@ -65,20 +67,19 @@ def _vectors(scale: str) -> Iterator[Row]:
     """Phenotypes and diseases at R = 4."""
     whole = {"resnet50_full": "resnet50_full", "vit": "vit", "mae": "mae"}
     under = {name: name for name in ("resnet50_undersampled", "resnet50_kspace", "scratch", "unaligned")}
-    ours = {"kmtr": "phenotypes", "kmtr_joint": "joint", "harmonic_joint": "harmonic"}
     part, task = folder_name("phenotypes", scale), Phenotypes()
     plain = Row(
         "age_sex", _made("train_mean", scale), part, make=age_and_sex, n=TESTED, rates=(4.0,), task=task
     )
     yield plain
-    for name, row in {"train_mean": "train_mean", **whole, **under, **ours}.items():
+    for name, row in {"train_mean": "train_mean", **whole, **under, **OURS}.items():
         yield Row(name, _made(row, scale), part, n=TESTED, rates=(4.0,), task=task)
     for name, row in (("from_nnunet_full", "nnunet_full"), ("from_kmtr_joint", "joint")):
         yield Row(name, _made(row, scale), part, make=from_segmentation, n=TESTED, rates=(4.0,), task=task)
     part, ill = folder_name("diseases", scale), Diagnosis()
     yield replace(plain, table=part, task=ill)
     heads = {"train_mean": "train_mean", "vit": "vit_diseases", "mae": "mae_diseases"}
-    for name, row in {**heads, **ours, "kmtr": "diseases"}.items():
+    for name, row in {**heads, **OURS, "kmtr": "diseases"}.items():
         yield Row(name, _made(row, scale), part, n=TESTED, rates=(4.0,), task=ill)
 
 
@@ -86,12 +87,11 @@ def _grids(scale: str) -> Iterator[Row]:
     """Segmentation at R = 8, reconstruction at R = 4."""
     part, labels = folder_name("segmentation", scale), Segmentation(n_classes=6)
     names = {name: name for name in ("nnunet_full", "nnunet_undersampled", "li_net")}
-    joint = {"kmtr_joint": "joint", "harmonic_joint": "harmonic"}
-    for name, row in {**names, "kmtr": "segmentation", **joint}.items():
+    for name, row in {**names, "kmtr": "segmentation", **JOINT}.items():
         yield Row(name, _made(row, scale), part, n=FEW, rates=(8.0,), task=labels)
     part, images = folder_name("reconstruction", scale), Reconstruction()
     names = {"zero_filled": "zero_filled", "k_gin": "k_gin", "kmtr": "image"}
-    for name, row in {**names, **joint}.items():
+    for name, row in {**names, **JOINT}.items():
         yield Row(name, _made(row, scale), part, n=FEW, rates=(4.0,), task=images)
 
 
@@ -125,8 +125,7 @@ def text(scale: str, results: Path) -> str:
             parts += tables(scores, order)
     if not parts:
         where = results / folder_name("phenotypes", scale)
-        wanted = f"them (kwise table kmtr --scale {scale} --rerun makes them)"
-        raise ValueError(f"printing a table: got no scores such as {where}; wanted {wanted}")
+        raise no_scores("kmtr", scale, where)
     return "\n".join([*(to_text(part) for part in parts), SAID])
 
 

@@ -12,7 +12,7 @@ from kwise.recipes.kspace_transformer import (
     published,
     small,
 )
-from kwise.recipes.rows import Row, row_names
+from kwise.recipes.rows import Row, no_scores, row_names
 from kwise.report.results import read_results
 from kwise.report.table import Table, difference_table, score_table, to_text
 
@@ -55,8 +55,7 @@ def text(scale: str, results: Path) -> str:
                 parts += _tables(results, data, family, order)
     if not parts:
         where = results / folder_name("small" if scale == "small" else "oasis", "1d")
-        wanted = f"them (kwise table kspace_transformer --scale {scale} --rerun makes them)"
-        raise ValueError(f"printing a table: got no scores such as {where}; wanted {wanted}")
+        raise no_scores("kspace_transformer", scale, where)
     return "\n".join(to_text(part) for part in parts)
 
 

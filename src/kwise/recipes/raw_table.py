@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kwise.recipes.raw import COILS, IMAGES, SAMPLING
-from kwise.recipes.rows import Row
+from kwise.recipes.rows import Row, no_scores
 from kwise.report.results import read_results
 from kwise.report.table import Table, difference_table, score_table, to_text
 
@@ -41,8 +41,7 @@ def text(scale: str, results: Path) -> str:
                     parts.append(difference_table(scores, order[0], metric, order=order))
     if not parts:
         where = results / next(iter(COMPARISONS))
-        wanted = f"them (kwise table raw --scale {scale} --rerun makes them)"
-        raise ValueError(f"printing a table: got no scores such as {where}; wanted {wanted}")
+        raise no_scores("raw", scale, where)
     return "\n".join(to_text(part) for part in parts)
 
 

@@ -60,6 +60,12 @@ class PaperTable:
     figures: Callable[[str, Path, Path, Path], list[Path]]
 
 
+def no_scores(table: str, scale: str, where: Path) -> ValueError:
+    """The error of a table that has no scores, such as those `where` would be."""
+    wanted = f"them (kwise table {table} --scale {scale} --rerun makes them)"
+    return ValueError(f"printing a table: got no scores such as {where}; wanted {wanted}")
+
+
 def row_names(rows: Iterable[Row]) -> list[str]:
     """Names of all rows, each once, in order."""
     return list(dict.fromkeys(row.name for row in rows))
