@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from kwise.models import MODELS
 from kwise.models.kmtr_encoders import KINDS_OF_TOKENS, PRESETS, compressed, expanded, kinds_of, scale_of
 from kwise.models.kmtr_heads import DiseaseHead, PhenotypeHead, best_f1_threshold, platt
+from kwise.nn.cells import kind_ranks
 from kwise.nn.contrastive import embed_in_chunks, gather_embeddings, symmetric_contrast
 from kwise.nn.decoders import UnetrDecoder
 from kwise.nn.patches import cut_patches, join_patches, patch_grid, patch_positions
-from kwise.nn.tokens import Places, kind_ranks
+from kwise.nn.tokens import Places
 from kwise.phenotypes import DISEASES, PHENOTYPES
 from kwise.seeding import generator
 from kwise.types import Measurement, Prediction, Targets

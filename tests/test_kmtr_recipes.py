@@ -215,6 +215,34 @@ def test_plain_rows_are_scored_like_models(trained: Path, tmp_path: Path, rememb
     assert np.isfinite(found["seg"][0][0]["LVEDV_mL_predicted"])
 
 
+@pytest.mark.parametrize("full", [True, False])
+def test_a_linear_map_knows_something(full: bool, tmp_path: Path, remembering: None) -> None:
+    import kwise.recipes.kmtr_linear as plain
+
+    recipe = replace(
+        ROWS["vit" if full else "scratch"](SCALES["small"]), n_frames=3, shape=(16, 16), n_train=80
+    )
+    recipe = replace(recipe, acquisition=replace(recipe.acquisition, matrix=(16, 16)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plain, "N_VALIDATION", 30)
+        row = Row("linear", recipe, "t", make=plain.linear, n=40, rates=(2.0,), task=Phenotypes())
+        plain.linear(row, tmp_path / "linear" / "seed0", tmp_path)
+    found = read_results(tmp_path)["linear"][0]
+    guess, truth = (np.array([row[f"LVEDV_mL_{what}"] for row in found]) for what in ("predicted", "true"))
+    assert len(found) == 40 and np.corrcoef(guess, truth)[0, 1] > 0.25
+
+
+def test_linear_diagnoses_have_a_threshold(remembering: None) -> None:
+    from kwise.recipes.kmtr_linear import _diagnosed
+
+    draw = torch.Generator().manual_seed(0)
+    ill = (torch.rand(60, 3, generator=draw) < 0.3).double()
+    score = ill + 0.5 * torch.randn(60, 3, generator=draw)
+    answer = _diagnosed(score, ill, score)
+    assert answer.diseases.shape == answer.disease_threshold.shape == (60, 3)
+    assert ((answer.diseases.sigmoid() > answer.disease_threshold) == ill.bool()).float().mean() > 0.8
+
+
 def test_sizes_of_true_labels_follow_the_volumes(remembering: None) -> None:
     data = sized("population", 5, (32, 32), 180.0)
     scans = [data.read(None, case) for case in data.cases(None, "val", 12)]

@@ -7,7 +7,7 @@ from pathlib import Path
 from kwise.cli.words import Verb, count, positive, whole, word_of
 
 PAPERS = ("disk", "kspace_transformer", "raw", "kmtr")
-SCALES = ("small", "acdc", "paper")
+SCALES = ("small", "acdc", "folds", "paper")
 
 
 def add_learning(verb: Verb) -> None:
@@ -84,7 +84,7 @@ def _table(verb: Verb) -> None:
     parser = verb("table", "print a paper's table: ours beside the published numbers", example, run)
     add = parser.add_argument
     add("paper", type=partial(word_of, PAPERS), metavar="PAPER", help=" or ".join(PAPERS))
-    scales = "small (default), paper, or acdc (disk alone)"
+    scales = "small (default), paper; of disk also acdc (real hearts) and folds (the same, cross-validated)"
     add("--scale", default="small", type=partial(word_of, SCALES), help=scales)
     add(
         "--rerun",

@@ -66,7 +66,7 @@ def summary(found: Answer) -> list[str]:
     if found.dice:
         scores = ", ".join(f"{name} {value:.3f}" for name, value in found.dice.items())
         lines.append(f"Dice against the truth in the file: {scores}")
-    return lines + bound_lines(found.intervals)
+    return lines + bound_lines(found.intervals) + [f"caution: {sentence}" for sentence in found.cautions]
 
 
 def _beat(found: Answer) -> list[str]:

@@ -134,6 +134,15 @@ DATASETS: dict[str, DataSet] = {
         )
         for k in range(acdc_folds.N_FOLDS)
     },
+    **{
+        f"acdc_stack_fold{k}": DataSet(
+            f"acdc_stack_fold{k}",
+            f"ACDC full stacks at ED and ES, fold {k} of {acdc_folds.N_FOLDS} held out",
+            partial(acdc_folds.stacks, k),
+            acdc.read_stack,
+        )
+        for k in range(acdc_folds.N_FOLDS)
+    },
     "sunnybrook": DataSet(
         "sunnybrook", "Sunnybrook slices, LV pool alone", sunnybrook.cases, sunnybrook.read, labelled=(1,)
     ),

@@ -29,6 +29,17 @@ def cases(
     return pick_split(splits, split, doing)[:n]
 
 
+def stacks(
+    fold: int, root: Path | None = None, split: str | None = "train", n: int | None = None
+) -> list[str]:
+    """At most `n` stacks of one split: val are those of a fold, train all others."""
+    doing = f"listing fold {fold} of ACDC's stacks"
+    check_count(n, doing)
+    found = [case for case, of in patient_splits(root, "acdc-stack").items() if of != "test"]
+    held = held_out(sorted(found), fold)
+    return pick_split({case: "val" if case in held else "train" for case in found}, split, doing)[:n]
+
+
 def held_out(patients: list[str], fold: int) -> set[str]:
     """Those of one fold, by the order of their salted hash: folds differ by one patient at most."""
     ranked = list(ranked_splits(patients, "acdc folds", {"train": len(patients)}))

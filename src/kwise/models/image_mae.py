@@ -3,6 +3,8 @@
 Zhang et al., arXiv 2603.09945, Section 2; He et al., CVPR 2022; Zhang et al., WholeHeartRL, MICCAI 2024.
 """
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
@@ -20,7 +22,7 @@ from kwise.models.kmtr_encoders import (
 from kwise.nn.decoders import PatchDecoder
 from kwise.nn.patches import patch_grid
 from kwise.seeding import generator, seed_of
-from kwise.types import Measurement, Prediction, Query
+from kwise.types import Batch, Measurement, Prediction, Query
 
 
 class ImageMae(nn.Module):
@@ -30,6 +32,8 @@ class ImageMae(nn.Module):
     `hide` is the share of hidden patches. Which ones is drawn from the images themselves in training, so that
     a resumed run hides the same; in evaluation they are always the same places.
     """
+
+    fitted_stages = ("whiten",)
 
     def __init__(self, *, preset: str = "small", hide: float = 0.7) -> None:
         super().__init__()
@@ -53,6 +57,12 @@ class ImageMae(nn.Module):
         chosen = frames_of(said, query) * scale_of(measurement).unsqueeze(1)
         answer = gather_points(resize_answer(chosen, output_shape(measurement, query)), query)
         return Prediction(image=answer.squeeze(1), latents=encoded.summary.unsqueeze(1))
+
+    @torch.no_grad()
+    def fit(self, batches: Iterable[Batch]) -> None:
+        """Whiten the embedding of tokens."""
+        self.image_encoder.whiten(self(batch.measurement) for batch in batches)
+
 
 
 def hidden_patches(image: Tensor, patch: tuple[int, int, int], share: float, *, told: bool) -> Tensor:

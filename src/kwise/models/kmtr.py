@@ -7,6 +7,7 @@ k-space.
 
 from collections.abc import Iterable
 
+import torch
 from torch import Tensor, nn
 
 from kwise.models.answer import (
@@ -29,7 +30,7 @@ from kwise.models.kmtr_encoders import (
 )
 from kwise.models.kmtr_heads import DiseaseHead, PhenotypeHead
 from kwise.nn.decoders import PatchDecoder, UnetrDecoder
-from kwise.types import Measurement, Prediction, Query, Targets
+from kwise.types import Batch, Measurement, Prediction, Query, Targets
 
 HEADS = ("phenotypes", "diseases", "segmentation", "image")
 
@@ -40,6 +41,8 @@ class Kmtr(nn.Module):
     `preset` is a word of PRESETS, `tokens` one of KINDS_OF_TOKENS. `literal_unetr` takes tokens as they lie,
     as in the image domain, where patches of k-space are not those of the image.
     """
+
+    fitted_stages = ("whiten",)
 
     def __init__(
         self,
@@ -62,6 +65,11 @@ class Kmtr(nn.Module):
         """phenotypes (b, p); diseases (b, q); logits (b, k, z, f, y, x); or an image (b, z, f, y, x)."""
         measurement = on_grid(measurement)
         return answer_head(self.head, self.kspace_encoder(measurement), measurement, query)
+
+    @torch.no_grad()
+    def fit(self, batches: Iterable[Batch]) -> None:
+        """Whiten the embedding of tokens."""
+        self.kspace_encoder.whiten(self(batch.measurement) for batch in batches)
 
     def calibrate(self, answers: Iterable[tuple[Prediction, Targets]]) -> None:
         """Fit what the head keeps from validation cases."""

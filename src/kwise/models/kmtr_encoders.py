@@ -6,7 +6,8 @@ Zhang et al., No Image, No Problem: End-to-End Multi-Task Cardiac Analysis from 
 docs/decisions/035-kmtr-tokens.md. Letters: b case, z view, n token (the class token first), d width.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from kwise.coils import with_maps
 from kwise.fourier import fft2c
 from kwise.gridding import gridded
 from kwise.models.answer import robust_scale
+from kwise.nn.cells import CellSum, whiten
 from kwise.nn.patches import choose_tokens, pick_tokens
 from kwise.nn.tokens import LineTokens, PatchTokens, SpectralTokens, Tokens
 from kwise.nn.transformer import Transformer
@@ -29,7 +31,8 @@ class Preset:
     """Sizes of an encoder and of what is built on it; `patch` (t, y, x) cuts k-space and images alike.
 
     `readout` is the length of a line token; `places` (y, x), `profiles` and `n_frames` belong to spectral
-    tokens; `features` are UNETR's, of one view, at its coarsest grid.
+    tokens; `features` are UNETR's, of one view, at its coarsest grid. `by_place` channels of every token
+    reach the summary through a map of its cell; with 0 it is the class token alone, as published.
     """
 
     width: int
@@ -44,11 +47,12 @@ class Preset:
     places: tuple[int, int] = (4, 4)
     profiles: int = 4
     n_frames: int = 5
+    by_place: int = 0
 
 
 PRESETS: dict[str, Preset] = {
-    "tiny": Preset(16, 2, 3, 2, (2, 4, 4), 1, 16, 8, 8, (2, 2), 2, 3),
-    "small": Preset(192, 6, 4, 2, (5, 16, 16)),
+    "tiny": Preset(16, 2, 3, 2, (2, 4, 4), 1, 16, 8, 8, (2, 2), 2, 3, 2),
+    "small": Preset(192, 6, 4, 2, (5, 16, 16), by_place=16),
     "paper": Preset(1025, 5, 6, 4, (5, 8, 8), readout=128, places=(8, 8), profiles=6),
 }
 
@@ -63,17 +67,14 @@ def preset_of(name: str) -> Preset:
 @dataclass(frozen=True)
 class Encoded:
     """What an encoder says: `states` (b, 1 + n, d) after every layer, the last one normed; which of them are
-    real (`valid` (b, 1 + n), None: all); the `kinds` (b, z) of the views.
+    real (`valid` (b, 1 + n), None: all); the `kinds` (b, z) of the views; the `summary` (b, d) of a case: the
+    class token, and what the cells add to it.
     """
 
     states: list[Tensor]
     valid: Tensor | None
     kinds: Tensor
-
-    @property
-    def summary(self) -> Tensor:
-        """(b, d): the class token."""
-        return self.states[-1][:, 0]
+    summary: Tensor
 
     @property
     def depths(self) -> list[Tensor]:
@@ -91,15 +92,21 @@ class TokenEncoder(nn.Module):
         super().__init__()
         self.class_token = nn.Parameter(torch.randn(preset.width) * 0.02)
         self.transformer = Transformer(preset.width, preset.layers, preset.heads, preset.ratio)
+        self.cells = CellSum(preset.width, preset.by_place) if preset.by_place else None
 
     def forward(self, tokens: Tokens, kinds: Tensor) -> Encoded:
         """Tokens of (b, n) -> Encoded."""
         index, valid = choose_tokens(tokens.seen)
         chosen = pick_tokens(tokens.values, index)
         x = torch.cat([self.class_token.expand(len(chosen), 1, -1), chosen], dim=1)
+        real = valid
         if valid is not None:
             valid = torch.cat([torch.ones_like(valid[:, :1]), valid], dim=1)
-        return Encoded(self.transformer.states(x, valid), valid, kinds)
+        states = self.transformer.states(x, valid)
+        summary = states[-1][:, 0]
+        if self.cells is not None:
+            summary = summary + self.cells(states[-1][:, 1:], real, tokens.cells.gather(1, index))
+        return Encoded(states, valid, kinds, summary)
 
 
 class KSpaceEncoder(nn.Module):
@@ -113,7 +120,7 @@ class KSpaceEncoder(nn.Module):
             got = f"tokens={tokens!r}"
             raise ValueError(f"building an encoder: got {got}; wanted one of {', '.join(KINDS_OF_TOKENS)}")
         self.kind, self.mask_channel = tokens, mask_channel
-        self.tokens: nn.Module
+        self.tokens: PatchTokens | LineTokens | SpectralTokens
         if tokens == "patches":
             self.tokens = PatchTokens(3 if mask_channel else 2, preset.patch, preset.width)
         elif tokens == "lines":
@@ -131,6 +138,10 @@ class KSpaceEncoder(nn.Module):
         if self.kind == "patches" and self.mask_channel:
             values = torch.cat([values, measurement.mask.unsqueeze(1).to(values.dtype)], dim=1)
         return self.encoder(self.tokens(values, measurement.mask, kinds), kinds)
+
+    def whiten(self, looks: Iterable[object]) -> None:
+        """Fit the tokens' embedding; every step of `looks` has to run this encoder."""
+        whiten(self.tokens.embed, looks)
 
 
 class ImageEncoder(nn.Module):
@@ -151,8 +162,12 @@ class ImageEncoder(nn.Module):
             shown = tokens.seen & ~hidden
             # A case whose every patch is hidden would show nothing: it keeps them all.
             shown = torch.where(shown.any(dim=1, keepdim=True), shown, tokens.seen)
-            tokens = Tokens(tokens.values, shown)
+            tokens = replace(tokens, seen=shown)
         return self.encoder(tokens, kinds)
+
+    def whiten(self, looks: Iterable[object]) -> None:
+        """As `KSpaceEncoder.whiten`."""
+        whiten(self.tokens.embed, looks)
 
 
 def on_grid(measurement: Measurement) -> Measurement:

@@ -9,22 +9,21 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from kwise.models.answer import EVERYTHING
 from kwise.models.kmtr import HEADS, answer_head, make_head
-from kwise.models.kmtr_encoders import Encoded, KSpaceEncoder, on_grid, preset_of
+from kwise.models.kmtr_encoders import KSpaceEncoder, on_grid, preset_of
 from kwise.models.kmtr_heads import DiseaseHead, PhenotypeHead
-from kwise.types import Measurement, Prediction, Query, Targets
+from kwise.types import Batch, Measurement, Prediction, Query, Targets
 
 
 class KmtrJoint(nn.Module):
     """Phenotypes with their uncertainty, diseases, segmentation and image (`heads`, all or some) of one
     encoding.
-
-    The vector heads read the class token beside the mean of all tokens: both are one number per channel
-    whatever the number of views.
     """
+
+    fitted_stages = ("whiten",)
 
     def __init__(
         self,
@@ -40,9 +39,6 @@ class KmtrJoint(nn.Module):
             raise ValueError(f"building kmtr_joint: got heads {heads}; wanted some of {', '.join(HEADS)}")
         sizes = preset_of(preset)
         self.kspace_encoder = KSpaceEncoder(sizes, tokens)
-        self.mix = (
-            nn.Linear(2 * sizes.width, sizes.width) if {"phenotypes", "diseases"} & set(heads) else None
-        )
         self.heads = nn.ModuleDict(
             {name: make_head(name, sizes, n_classes=n_classes, gaussian=True) for name in heads}
         )
@@ -52,22 +48,14 @@ class KmtrJoint(nn.Module):
         measurement = on_grid(measurement)
         encoded = self.kspace_encoder(measurement)
         answer = Prediction(latents=encoded.summary.unsqueeze(1))
-        pooled = encoded if self.mix is None else replace(encoded, states=[self.pooled(encoded, self.mix)])
         for head in self.heads.values():
-            vector = isinstance(head, (PhenotypeHead, DiseaseHead))
-            said = answer_head(head, pooled if vector else encoded, measurement, query)
-            answer = merged(answer, said)
+            answer = merged(answer, answer_head(head, encoded, measurement, query))
         return answer
 
-    def pooled(self, encoded: Encoded, mix: nn.Module) -> Tensor:
-        """(b, 1, d): class token and mean of the tokens, mixed."""
-        tokens = encoded.states[-1][:, 1:]
-        if encoded.valid is None:
-            mean = tokens.mean(dim=1)
-        else:
-            real = encoded.valid[:, 1:].unsqueeze(-1)
-            mean = torch.where(real, tokens, 0.0).sum(dim=1) / real.sum(dim=1).clamp(min=1)
-        return mix(torch.cat([encoded.summary, mean], dim=1)).unsqueeze(1)
+    @torch.no_grad()
+    def fit(self, batches: Iterable[Batch]) -> None:
+        """Whiten the embedding of tokens."""
+        self.kspace_encoder.whiten(self(batch.measurement) for batch in batches)
 
     def calibrate(self, answers: Iterable[tuple[Prediction, Targets]]) -> None:
         """Fit what the heads keep from validation cases."""

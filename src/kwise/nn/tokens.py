@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from kwise.nn.cells import CellLinear, cells_of, kind_ranks
 from kwise.nn.kspace_layers import wave_encoding
 from kwise.nn.patches import cut_patches, patch_positions
 from kwise.nn.spectral import SpectralProfiles, cell_centres, rotation
@@ -21,12 +22,13 @@ N_KINDS = 4  # kinds of view a token can belong to
 
 @dataclass(frozen=True)
 class Tokens:
-    """A set of tokens: `values` (b, n, d), and `seen` (b, n) bool, False where nothing of one was
-    acquired.
+    """A set of tokens: `values` (b, n, d); `seen` (b, n) bool, False where nothing of one was acquired;
+    `cells` (b, n) int64, the cell of `kwise.nn.cells` each stands in.
     """
 
     values: Tensor
     seen: Tensor
+    cells: Tensor
 
 
 class Places(nn.Module):
@@ -54,12 +56,6 @@ class Places(nn.Module):
         return torch.cat([waves, rest], dim=-1) + learned
 
 
-def kind_ranks(kinds: Tensor) -> Tensor:
-    """(b, z): how many views of the same kind come before each: which of the short-axis slices it is."""
-    same = (kinds.unsqueeze(2) == kinds.unsqueeze(1)).long()
-    return same.tril(diagonal=-1).sum(dim=2)
-
-
 class PatchTokens(nn.Module):
     """A token for every patch (t, y, x) of every view, each one linear map of its values (Dosovitskiy et al.,
     ICLR 2021).
@@ -68,16 +64,18 @@ class PatchTokens(nn.Module):
     def __init__(self, channels: int, patch: Sequence[int], width: int) -> None:
         super().__init__()
         self.patch = (patch[0], patch[1], patch[2])
-        self.embed = nn.Linear(channels * math.prod(self.patch), width)
+        self.embed = CellLinear(channels * math.prod(self.patch), width)
         self.places = Places(width)
 
     def forward(self, x: Tensor, seen: Tensor, kinds: Tensor) -> Tokens:
         """x (b, c, z, t, y, x) and seen (b, z, t, y, x) bool -> all tokens of all views."""
-        values = self.embed(cut_patches(x, self.patch))
         positions = patch_positions((x.shape[3], x.shape[4], x.shape[5]), self.patch, x.device)
-        values = values + self.places(positions, kinds)
+        nt, ny, nx = positions.shape[:3]
+        cells = cells_of(kinds, (nt, ny, nx))
+        values = self.embed(cut_patches(x, self.patch).flatten(1, 4), cells)
+        values = values + self.places(positions, kinds).flatten(1, 4)
         held = cut_patches(seen.unsqueeze(1), self.patch).any(dim=-1)
-        return Tokens(values.flatten(1, 4), held.flatten(1))
+        return Tokens(values, held.flatten(1), cells)
 
 
 class LineTokens(nn.Module):
@@ -88,15 +86,16 @@ class LineTokens(nn.Module):
     def __init__(self, channels: int, readout: int, width: int) -> None:
         super().__init__()
         self.readout = readout
-        self.embed = nn.Linear(channels * readout, width)
+        self.embed = CellLinear(channels * readout, width)
         self.places = Places(width)
 
     def forward(self, x: Tensor, seen: Tensor, kinds: Tensor) -> Tokens:
         """x (b, c, z, t, ky, kx) and seen (b, z, t, ky, kx) bool -> all lines of all views."""
         lines = central(x, self.readout).permute(0, 2, 3, 4, 1, 5).flatten(4)
         positions = patch_positions((x.shape[3], x.shape[4], 1), (1, 1, 1), x.device)[:, :, 0]
-        values = self.embed(lines) + self.places(positions, kinds)
-        return Tokens(values.flatten(1, 3), seen.any(dim=-1).flatten(1))
+        cells = cells_of(kinds, (x.shape[3], x.shape[4], 1))
+        values = self.embed(lines.flatten(1, 3), cells) + self.places(positions, kinds).flatten(1, 3)
+        return Tokens(values, seen.any(dim=-1).flatten(1), cells)
 
 
 def central(x: Tensor, n: int) -> Tensor:
@@ -125,7 +124,7 @@ class SpectralTokens(nn.Module):
         self.profiles_x = SpectralProfiles(n_profiles, 33, reach, places[1] / 4, draw)
         self.log_sigma = nn.Parameter(torch.linspace(math.log(0.1), math.log(1.0), n_windows))
         self.log_shrinkage = nn.Parameter(torch.full((n_windows,), math.log(0.05)))
-        self.embed = nn.Linear(2 * n_frames * n_windows * n_profiles**2, width)
+        self.embed = CellLinear(2 * n_frames * n_windows * n_profiles**2, width)
         self.places = Places(width)
 
     def forward(self, kspace: Tensor, seen: Tensor, kinds: Tensor) -> Tokens:
@@ -135,7 +134,10 @@ class SpectralTokens(nn.Module):
             self._axis(p, n, places, kspace)
             for p, n, places in zip((self.profiles_y, self.profiles_x), kspace.shape[-2:], self.grid)
         )
-        heard = torch.einsum("kpg,bzwtkl,lqh->bzpqwtgh", left, shared, right)
+        # Along the contiguous axis first, which is then short.
+        heard = left.flatten(1).T @ (shared @ right.flatten(1))  # (b, z, w, t, p * g, q * h)
+        heard = heard.unflatten(5, right.shape[1:]).unflatten(4, left.shape[1:])
+        heard = heard.permute(0, 1, 4, 6, 2, 3, 5, 7)  # (b, z, p, q, w, t, g, h)
         # The widest window's low-pass, of all frames together: the phase of a view does not move.
         low = heard[:, :, :, :, -1:, :, :1, :1].mean(dim=5, keepdim=True)
         heard = heard * (low.conj() / low.abs().clamp(min=1e-6)).detach()
@@ -144,9 +146,10 @@ class SpectralTokens(nn.Module):
         positions = torch.stack(torch.meshgrid(torch.zeros(1, device=y.device), y, x, indexing="ij"), dim=-1)[
             0
         ]
-        tokens = self.embed(values) + self.places(positions, kinds)
+        cells = cells_of(kinds, (1, *self.grid))
+        tokens = self.embed(values.flatten(1, 3), cells) + self.places(positions, kinds).flatten(1, 3)
         held = seen.flatten(2).any(dim=2)[:, :, None].expand(-1, -1, self.grid[0] * self.grid[1])
-        return Tokens(tokens.flatten(1, 3), held.flatten(1))
+        return Tokens(tokens, held.flatten(1), cells)
 
     def share(self, kspace: Tensor, seen: Tensor) -> Tensor:
         """(b, z, w, f, ky, kx): every cell at `n_frames` even moments, from all frames that acquired it."""
@@ -156,8 +159,10 @@ class SpectralTokens(nn.Module):
         distance = distance - distance.round()
         weights = (-0.5 * (distance / self.log_sigma.exp()[:, None, None]) ** 2).exp()  # (w, f, t)
         total = torch.einsum("wft,bztkl->bzwfkl", weights, seen.float())
-        summed = torch.einsum("wft,bztkl->bzwfkl", weights.to(kspace.dtype), kspace)
-        return summed / (total + self.log_shrinkage.exp()[:, None, None, None])
+        # In real numbers: complex division is several times as slow.
+        parts = torch.einsum("wft,bztn->bzwfn", weights, torch.view_as_real(kspace).flatten(3))
+        share = (total + self.log_shrinkage.exp()[:, None, None, None]).reciprocal()
+        return torch.view_as_complex(parts.unflatten(-1, (*kspace.shape[-2:], 2)) * share.unsqueeze(-1))
 
     def _axis(self, profiles: SpectralProfiles, n: int, places: int, like: Tensor) -> Tensor:
         """(k, p, g) complex: what place p hears of line k of an axis of n, over sqrt(n)."""

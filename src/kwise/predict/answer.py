@@ -112,7 +112,22 @@ def answer(scan: Scan, loaded: Loaded, change: Callable[[Measurement], Measureme
     # learned.
     crops = is_wide(coils, told) and coils.trajectory is None
     seen = look_twice(coils, look, told) if crops else Seen(look(coils), _cut(coils, told))
-    return with_intervals(answer_of_labels(scan, seen.labels, n_classes, seen.words), watch.intervals())
+    found = answer_of_labels(scan, seen.labels, n_classes, seen.words)
+    found = replace(found, cautions=(*found.cautions, *frames_caution(scan, told)))
+    return with_intervals(found, watch.intervals())
+
+
+def frames_caution(scan: Scan, preprocessing: Mapping[str, Any]) -> tuple[str, ...]:
+    """A sentence where a file has a few frames of a beat, such as ED and ES alone: models of motion learned
+    from evenly filled beats blur one into the other.
+    """
+    trained, frames = preprocessing.get("n_frames"), scan.shape[1]
+    if trained is None or not 1 < frames < trained / 2:
+        return ()
+    return (
+        f"The file has {frames} frames of a beat and the model learned from {trained}: it blurs one into the "
+        "other, so the ejection fraction comes out far too small.",
+    )
 
 
 def with_intervals(found: Answer, told: Intervals | None) -> Answer:

@@ -98,7 +98,7 @@ def bound_facts(told: Intervals | None) -> dict[str, str]:
 
 
 def bound_lines(told: Intervals | None) -> list[str]:
-    """What the terminal says of the intervals, and every flag, a line each."""
+    """What the terminal says of the intervals, a line each."""
     if told is None:
         return []
     lines = []
@@ -109,4 +109,4 @@ def bound_lines(told: Intervals | None) -> list[str]:
             f"{share}: area EF {told.ef[0]:.0f} to {told.ef[1]:.0f} %, LV area ED {ed} mm², ES {es} mm²"
         )
         lines.append("  (fitted to virtual hearts: on real ones too narrow, docs/study.md)")
-    return lines + [f"caution: {flag}" for flag in told.flags]
+    return lines

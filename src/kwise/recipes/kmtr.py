@@ -20,7 +20,9 @@ EVERY_R = (2.0, 4.0, 8.0, 16.0)
 
 @dataclass(frozen=True)
 class Scale:
-    """What all recipes of a scale share. `pace` multiplies the steps of every stage."""
+    """What all recipes of a scale share. `pace` multiplies the steps of every stage; tokens are whitened on
+    so many subjects first.
+    """
 
     name: str
     preset: str
@@ -34,10 +36,11 @@ class Scale:
     learning_rate: float
     pace: float = 1.0
     precision: str = "32-true"
+    whitened: int = 0
 
 
 SCALES = {
-    "small": Scale("small", "small", (64, 64), 5, 180.0, 2000, "l1_hdr", 50, 0.02, 1e-3),
+    "small": Scale("small", "small", (64, 64), 5, 180.0, 2000, "l1_hdr", 50, 0.02, 1e-3, whitened=192),
     "paper": Scale("paper", "paper", (128, 128), 25, 230.4, None, "mse", 500, 0.0, 1e-4, 400.0, "bf16-mixed"),
 }
 
@@ -55,8 +58,11 @@ def _recipe(
     reference: bool = False,
     full: bool = False,
     init: tuple[str, ...] = (),
+    tokens: bool = False,
 ) -> Recipe:
-    """A recipe of this table; `init` names the rows of the same scale whose encoders it begins with."""
+    """A recipe of this table; `init` names the rows of the same scale whose encoders it begins with. Models
+    of `tokens` that begin with none have them whitened first.
+    """
     stage = Stage(
         steps=max(1, round(steps * scale.pace)),
         learning_rate=scale.learning_rate,
@@ -84,7 +90,7 @@ def _recipe(
         options or {},
         acquisition,
         task,
-        (stage,),
+        _stages(stage, batch, scale.whitened if tokens and not init else 0),
         batch,
         None,
         fully_sampled=full,
@@ -92,6 +98,12 @@ def _recipe(
         n_train=scale.n_train,
         n_validation=100,
     )
+
+
+def _stages(train: Stage, batch: int, whitened: int) -> tuple[Stage, ...]:
+    if not whitened:
+        return (train,)
+    return (replace(train, name="whiten", steps=-(-whitened // batch)), train)
 
 
 def _name(row: str, scale: str) -> str:
@@ -105,14 +117,15 @@ def image_mae(scale: Scale) -> Recipe:
     """Stage I for images: 70 % of the patches hidden."""
     options = {"preset": scale.preset}
     task = Pretraining(scale.pretraining)
-    return _recipe(scale, "image_mae", "image_mae", task, 200, 16, options, reference=True, full=True)
+    return _recipe(
+        scale, "image_mae", "image_mae", task, 200, 16, options, reference=True, full=True, tokens=True
+    )
 
 
 def kspace_mae(scale: Scale) -> Recipe:
     """Stage I for k-space: what the scan left out is hidden."""
-    made = _recipe(
-        scale, "kspace_mae", "kspace_mae", Pretraining(scale.pretraining), 200, 12, {"preset": scale.preset}
-    )
+    task, options = Pretraining(scale.pretraining), {"preset": scale.preset}
+    made = _recipe(scale, "kspace_mae", "kspace_mae", task, 200, 12, options, tokens=True)
     return replace(made, acquisition=replace(made.acquisition, reference_kspace=True))
 
 
@@ -121,7 +134,7 @@ def align(scale: Scale) -> Recipe:
     options = {"preset": scale.preset, "chunk": 32}
     batch = 64 if scale.name == "small" else 256
     init = ("image_mae", "kspace_mae")
-    made = _recipe(scale, "align", "kmtr_align", Pretraining(), 40, batch, options, reference=True, init=init)
+    made = _recipe(scale, "align", "kmtr_align", Pretraining(), 60, batch, options, reference=True, init=init)
     return replace(made, stages=(replace(made.stages[0], name="align"),))
 
 
@@ -132,14 +145,16 @@ def _head(
     scale: Scale, row: str, head: str, task: Task, *, init: tuple[str, ...] = ("align",), batch: int = 16
 ) -> Recipe:
     options = {"preset": scale.preset, "head": head}
-    steps = 200 if head in ("phenotypes", "diseases") else 160
-    reference = head == "image"
-    return _recipe(scale, row, "kmtr", task, steps, batch, options, reference=reference, init=init)
+    steps = {"phenotypes": 320, "diseases": 200}.get(head, 160)
+    return _recipe(
+        scale, row, "kmtr", task, steps, batch, options, reference=head == "image", init=init, tokens=True
+    )
 
 
 def _image_row(scale: Scale, row: str, head: str, task: Task, init: tuple[str, ...] = ()) -> Recipe:
     options = {"preset": scale.preset, "head": head}
-    return _recipe(scale, row, "vit", task, 240, 16, options, full=True, init=init)
+    steps = {"phenotypes": 320, "diseases": 200}[head]
+    return _recipe(scale, row, "vit", task, steps, 16, options, full=True, init=init, tokens=True)
 
 
 def _resnet(scale: Scale, row: str, sees: str, full: bool) -> Recipe:
@@ -152,7 +167,8 @@ def _resnet(scale: Scale, row: str, sees: str, full: bool) -> Recipe:
 def joint(scale: Scale) -> Recipe:
     """Ours: every head at once, every R, from scratch."""
     task = Joint(reconstruction=0.5)
-    return _recipe(scale, "joint", "kmtr_joint", task, 300, 8, {"preset": scale.preset}, reference=True)
+    options = {"preset": scale.preset}
+    return _recipe(scale, "joint", "kmtr_joint", task, 300, 8, options, reference=True, tokens=True)
 
 
 def harmonic(scale: Scale) -> Recipe:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from kwise.checkpoint import load_checkpoint
 from kwise.evaluate import Row as Scores
@@ -23,8 +23,9 @@ from kwise.recipes.scoring import rounded
 from kwise.tasks import Diagnosis, Phenotypes, Task
 from kwise.types import Prediction, Scan, Targets
 
-N_FITTED = 1000  # training subjects that a plain row learns from
-PULL = 1e-3  # of ridge regression, on features of unit spread
+N_FITTED = 1000  # training subjects that age and sex are fitted to
+N_ANSWERED = 300  # training subjects that a model answers so that its sizes can be mapped to phenotypes
+PULLS = tuple(10.0**e for e in range(-2, 5))  # of ridge regression, on features of unit spread
 
 
 def age_and_sex(row: Row, folder: Path, runs: Path) -> None:
@@ -33,30 +34,41 @@ def age_and_sex(row: Row, folder: Path, runs: Path) -> None:
     known = [data.read(None, case) for case in data.cases(None, "train", N_FITTED)]
     asked = [data.read(None, case) for case in data.cases(None, "test", row.n)]
     seen, new = (np.array([_covariates(scan) for scan in scans]) for scans in (known, asked))
-    phenotypes = _linear(seen, _values(known, "phenotypes", tuple(PHENOTYPES)), new)
-    diseases, thresholds = _logistic(seen, _values(known, "diseases", DISEASES), new)
-    answer = Prediction(phenotypes=phenotypes, diseases=diseases, disease_threshold=thresholds)
-    truth = _targets(asked)
-    _write(row, folder, [scan.case for scan in asked], answer, truth)
+    if isinstance(row.task, Diagnosis):
+        values, truth = (_values(scans, "diseases", DISEASES) for scans in (known, asked))
+        diseases, thresholds = _logistic(seen, values, new)
+        answer = Prediction(diseases=diseases, disease_threshold=thresholds)
+    else:
+        values, truth = (_values(scans, "phenotypes", tuple(PHENOTYPES)) for scans in (known, asked))
+        answer = Prediction(phenotypes=_linear(seen, values, new))
+    write_row(row, folder, [scan.case for scan in asked], answer, torch.from_numpy(truth))
 
 
 def from_segmentation(row: Row, folder: Path, runs: Path) -> None:
     """Score phenotypes computed from the segmentation of the row's recipe: areas and volumes of its labels,
-    and a linear map from those of true labels to the phenotypes of the whole heart, of which six slices show
-    a part.
+    and a linear map of them to the phenotypes of the whole heart, of which six slices show a part. The map
+    is fitted to the model's own answers about training subjects, so that it undoes what the model is used
+    to get wrong.
     """
     checkpoint = runs / row.run / "checkpoint"
     if not checkpoint.exists():
         print(f"{row.name}: no weights in {checkpoint}, left out")
         return
-    data = source(row.recipe)
-    known = [data.read(None, case) for case in data.cases(None, "train", N_FITTED // 2)]
-    seen = np.array([sizes_of(scan) for scan in known])
     model = load_checkpoint(checkpoint, MODELS).model
+    seen, known, _ = _answered(row, model, "train", N_ANSWERED)
+    new, truth, names = _answered(row, model, row.split, row.n)
+    write_row(row, folder, names, Prediction(phenotypes=_linear(seen, known, new)), torch.from_numpy(truth))
+
+
+def _answered(
+    row: Row, model: nn.Module, split: str, n: int | None
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Sizes (n, f) of what a model segments, the phenotypes (n, p) and the names of subjects."""
+    data = source(row.recipe)
     rate = 1.0 if row.recipe.fully_sampled else (row.rates or (4.0,))[0]
     names: list[str] = []
     found, truths = [], []
-    for batch in test_batches(data, row.recipe.acquisition, rate, row.split, row.n):
+    for batch in test_batches(data, row.recipe.acquisition, rate, split, n):
         with torch.inference_mode():
             labels = model(batch.measurement, batch.targets.query).labels()
         views = data.read(None, batch.cases[0]).views
@@ -68,9 +80,7 @@ def from_segmentation(row: Row, folder: Path, runs: Path) -> None:
                                        spacing_mm=(z, y, x), views=views)))  # fmt: skip
         truths.append(batch.targets.phenotypes)
         names += batch.cases
-    values = _linear(seen, _values(known, "phenotypes", tuple(PHENOTYPES)), np.array(found))
-    empty = torch.zeros(len(names), 1, 1, 1, 1, dtype=torch.int64)
-    _write(row, folder, names, Prediction(phenotypes=values), Targets(empty, phenotypes=torch.cat(truths)))
+    return np.array(found), torch.cat(truths).double().numpy(), names
 
 
 def sizes_of(scan: Scan) -> list[float]:
@@ -109,29 +119,22 @@ def _values(scans: Sequence[Scan], kind: str, names: Sequence[str]) -> np.ndarra
     return np.array([[(getattr(scan, kind) or {}).get(name, np.nan) for name in names] for scan in scans])
 
 
-def _targets(scans: Sequence[Scan]) -> Targets:
-    labels = torch.zeros(len(scans), 1, 1, 1, 1, dtype=torch.int64)
-    phenotypes = torch.from_numpy(_values(scans, "phenotypes", tuple(PHENOTYPES))).float()
-    diseases = torch.from_numpy(_values(scans, "diseases", DISEASES)).float()
-    return Targets(labels, phenotypes=phenotypes, diseases=diseases)
-
-
 def _standardised(seen: np.ndarray, new: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     mean, sd = seen.mean(axis=0), np.maximum(seen.std(axis=0), 1e-9)
-    a, b = ((x - mean) / sd for x in (seen, new))
-    return np.c_[a, np.ones(len(a))], np.c_[b, np.ones(len(b))]
+    return (seen - mean) / sd, (new - mean) / sd
 
 
 def _linear(seen: np.ndarray, values: np.ndarray, new: np.ndarray) -> Tensor:
-    """(m, values) float32 by ridge regression, each value over the subjects who know it."""
+    """(m, values) float32 by ridge regression, each value over the subjects who know it, with the pull that
+    errs least on subjects left out.
+    """
+    from sklearn.linear_model import RidgeCV  # seconds to import
+
     a, b = _standardised(seen, new)
     columns = []
     for value in values.T:
         known = np.isfinite(value)
-        weights = np.linalg.solve(
-            a[known].T @ a[known] + PULL * len(a) * np.eye(a.shape[1]), a[known].T @ value[known]
-        )
-        columns.append(b @ weights)
+        columns.append(RidgeCV(PULLS).fit(a[known], value[known]).predict(b))
     return torch.from_numpy(np.stack(columns, axis=1)).float()
 
 
@@ -154,16 +157,19 @@ def _logistic(seen: np.ndarray, values: np.ndarray, new: np.ndarray) -> tuple[Te
     return torch.stack(logits, dim=1), torch.tensor([thresholds]).expand(len(b), -1)
 
 
-def _write(row: Row, folder: Path, names: Sequence[str], answer: Prediction, truth: Targets) -> None:
-    """The scores of one plain row at its first R: no measurement is looked at, so R means nothing to age and
-    sex.
+def write_row(row: Row, folder: Path, names: Sequence[str], answer: Prediction, truth: Tensor) -> None:
+    """The scores of one plain row at its first R against the true phenotypes or diseases (n, values): what
+    is answered without a measurement has the same at every R.
     """
-    rate = (row.rates or (4.0,))[0]
     task: Task = row.task or Phenotypes()
+    targets = Targets(torch.zeros(len(names), 1, 1, 1, 1, dtype=torch.int64))
     if isinstance(task, Diagnosis):
-        answer = replace(answer, phenotypes=None)
+        targets = replace(targets, diseases=truth.float())
+    else:
+        targets = replace(targets, phenotypes=truth.float())
+    rate = (row.rates or (4.0,))[0]
     rows: list[Scores] = [
         {"case": name, "acceleration": rate, "achieved_acceleration": rate, **scores}
-        for name, scores in zip(names, task.score(answer, truth))
+        for name, scores in zip(names, task.score(answer, targets))
     ]
     write_scores(folder / "scores.csv", rounded(rows))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from kwise.data import dataset
 from kwise.recipes.kmtr import EVERY_R, ROWS, SCALES
+from kwise.recipes.kmtr_linear import linear
 from kwise.recipes.kmtr_plain import age_and_sex, from_segmentation
 from kwise.recipes.recipe import Recipe
 from kwise.recipes.rows import Row, no_scores, row_names
@@ -22,6 +23,7 @@ PARTS = ("phenotypes", "diseases", "segmentation", "reconstruction", "sweep")
 # Name of a row -> recipe of `ROWS`: models that give every answer, and those beside the published one.
 JOINT = {"kmtr_joint": "joint", "harmonic_joint": "harmonic"}
 OURS = {"kmtr": "phenotypes", **JOINT}
+LINEAR = {"linear_images": "vit", "linear_kspace": "scratch"}
 NOT_IN_THE_PAPER = ("LVESV_mL",)  # the paper's table has twelve phenotypes
 TESTED, FEW = (
     1000,
@@ -72,12 +74,17 @@ def _vectors(scale: str) -> Iterator[Row]:
         "age_sex", _made("train_mean", scale), part, make=age_and_sex, n=TESTED, rates=(4.0,), task=task
     )
     yield plain
+    # What a linear map knows of the images that `vit` sees, and of the k-space that `scratch` does.
+    for name, row in LINEAR.items():
+        yield replace(plain, name=name, recipe=_made(row, scale), make=linear)
     for name, row in {"train_mean": "train_mean", **whole, **under, **OURS}.items():
         yield Row(name, _made(row, scale), part, n=TESTED, rates=(4.0,), task=task)
     for name, row in (("from_nnunet_full", "nnunet_full"), ("from_kmtr_joint", "joint")):
         yield Row(name, _made(row, scale), part, make=from_segmentation, n=TESTED, rates=(4.0,), task=task)
     part, ill = folder_name("diseases", scale), Diagnosis()
     yield replace(plain, table=part, task=ill)
+    for name, row in LINEAR.items():
+        yield replace(plain, name=name, recipe=_made(row, scale), table=part, task=ill, make=linear)
     heads = {"train_mean": "train_mean", "vit": "vit_diseases", "mae": "mae_diseases"}
     for name, row in {**heads, **OURS, "kmtr": "diseases"}.items():
         yield Row(name, _made(row, scale), part, n=TESTED, rates=(4.0,), task=ill)

@@ -8,6 +8,7 @@ from kwise.recipes import (
     kmtr_table,
     kspace_transformer_figures,
     kspace_transformer_table,
+    patients,
     raw_table,
 )
 from kwise.recipes.rows import PaperTable
@@ -21,5 +22,12 @@ TABLES: dict[str, PaperTable] = {
         kspace_transformer_figures.figures,
     ),
     "raw": PaperTable(raw_table.SCALES, raw_table.rows, raw_table.text, raw_table.figures),
-    "kmtr": PaperTable(tuple(kmtr.SCALES), kmtr_table.rows, kmtr_table.text, kmtr_figures.figures),
+    "kmtr": PaperTable(
+        (*kmtr.SCALES, patients.SCALE),
+        lambda scale: patients.rows() if scale == patients.SCALE else kmtr_table.rows(scale),
+        lambda scale, results: (
+            patients.text(results) if scale == patients.SCALE else kmtr_table.text(scale, results)
+        ),
+        kmtr_figures.figures,
+    ),
 }

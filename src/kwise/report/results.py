@@ -12,7 +12,7 @@ from pathlib import Path
 Row = dict[str, float | str]
 Results = dict[str, dict[int, list[Row]]]  # model -> seed -> rows
 
-TEXT_COLUMNS = ("case", "class", "checkpoint", "mask")
+TEXT_COLUMNS = ("case", "class", "checkpoint", "mask", "group", "group_answered")
 
 
 def read_scores(path: Path | str) -> list[Row]:
