@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from kwise.checkpoint import save_checkpoint
-from kwise.cli.learning import PAPERS
+from kwise.cli.learning import PAPERS, SCALES
 from kwise.data import DATASETS, brain, heart_dataset, slices
 from kwise.data.acquisition import Acquisition, draw_scan_mask, measure, simulate
 from kwise.data.loader import evaluation_batches
@@ -135,6 +135,7 @@ def test_an_unknown_scale_and_missing_scores(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="printing a table: got no scores such as"):
         table.text("small", tmp_path)
     assert tuple(TABLES) == PAPERS
+    assert {scale for paper in TABLES.values() for scale in paper.scales} == set(SCALES)
 
 
 def test_train_score_print_and_draw(tmp_path: Path) -> None:

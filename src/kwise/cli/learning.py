@@ -84,7 +84,7 @@ def _table(verb: Verb) -> None:
     parser = verb("table", "print a paper's table: ours beside the published numbers", example, run)
     add = parser.add_argument
     add("paper", type=partial(word_of, PAPERS), metavar="PAPER", help=" or ".join(PAPERS))
-    scales = "small (default), paper; of disk also acdc (real hearts) and folds (the same, cross-validated)"
+    scales = "small (default), paper; of disk and kmtr acdc (real hearts), of disk folds (cross-validated)"
     add("--scale", default="small", type=partial(word_of, SCALES), help=scales)
     add(
         "--rerun",

@@ -191,8 +191,10 @@ def nnunet(scale: Scale, row: str, full: bool) -> Recipe:
     channels = (16, 32, 64, 96) if scale.name == "small" else (32, 64, 128, 256)
     options = {"n_classes": 6, "channels": channels}
     task = Segmentation(n_classes=6)
-    made = _recipe(scale, row, "nnunet_style", task, 140, 4, options, full=full, rates=(8.0,))
-    return replace(made, frames=2)
+    made = _recipe(scale, row, "nnunet_style", task, 600, 4, options, full=full, rates=(8.0,))
+    # About the core-seconds of the trunk of `harmonic`, in its precision.
+    stage = replace(made.stages[0], learning_rate=3 * scale.learning_rate, precision="bf16-mixed")
+    return replace(made, stages=(stage,), frames=2)
 
 
 def li_net(scale: Scale) -> Recipe:

@@ -104,12 +104,13 @@ def _mean_r2(rows: Sequence[Row], names: Sequence[str], acceleration: float, res
     guess, truth = (np.stack([c[i] for c in columns]) for i in (0, 1))
     rng = np.random.default_rng(0)
     draws = [rng.integers(0, guess.shape[1], guess.shape[1]) for _ in range(resamples)]
-    values = [_r2(guess[:, d], truth[:, d]) for d in draws]
+    values = [mean_r2(guess[:, d], truth[:, d]) for d in draws]
     low, high = np.percentile(values, [2.5, 97.5])
-    return f"{_r2(guess, truth):.3f} [{low:.3f}, {high:.3f}]"
+    return f"{mean_r2(guess, truth):.3f} [{low:.3f}, {high:.3f}]"
 
 
-def _r2(guess: np.ndarray, truth: np.ndarray) -> float:
+def mean_r2(guess: np.ndarray, truth: np.ndarray) -> float:
+    """The mean over phenotypes of R2 over cases, of (p, n) predicted and true values."""
     total = ((truth - truth.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)
     return float((1 - ((guess - truth) ** 2).sum(axis=1) / np.maximum(total, 1e-12)).mean())
 
