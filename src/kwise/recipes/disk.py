@@ -58,6 +58,12 @@ def harmonic_unet_untimed_small() -> Recipe:
     return harmonic_unet_small("harmonic_unet_untimed_small", context=False)
 
 
+def harmonic_unet_r8_small() -> Recipe:
+    """The same trained for R = 8 alone: what one model for every R costs."""
+    recipe = harmonic_unet_small("harmonic_unet_r8_small")
+    return replace(recipe, acquisition=replace(recipe.acquisition, accelerations=(8.0,)))
+
+
 def harmonic_unet_independent_small() -> Recipe:
     """The same without the support regression: every ky line alone."""
     recipe = _small("harmonic_unet", 6000, {"n_passes": 0})
@@ -178,6 +184,7 @@ def disk_plus_paper() -> Recipe:
 SMALL: tuple[Callable[[], Recipe], ...] = (
     harmonic_unet_small,
     harmonic_unet_untimed_small,
+    harmonic_unet_r8_small,
     harmonic_unet_independent_small,
     disk_plus_small,
     disk_plus_untimed_small,
