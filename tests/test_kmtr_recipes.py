@@ -21,7 +21,7 @@ from kwise.recipes.kmtr import ROWS, SCALES, kmtr_chain
 from kwise.recipes.kmtr_plain import age_and_sex, from_segmentation, sizes_of
 from kwise.recipes.kmtr_table import PUBLISHED, folder_name, rows, text
 from kwise.recipes.rows import Row
-from kwise.recipes.starting import build
+from kwise.recipes.starting import ENCODERS, build
 from kwise.report.disease_tables import auc, average_precision, called
 from kwise.report.results import read_results
 from kwise.tasks import Diagnosis, Phenotypes
@@ -320,3 +320,27 @@ def test_figures_are_drawn_from_scores(tmp_path: Path) -> None:
     assert np.linalg.norm(places[:20].mean(axis=0) - places[20:40].mean(axis=0)) > inside
     embedding_scatter(places, {"LVM_g": np.arange(60.0)}, tmp_path / "e.png")
     assert (tmp_path / "e.png").stat().st_size > 1000
+
+
+def test_the_chain_links_at_the_published_width() -> None:
+    """Every row of the paper's scale is built at its full size, without memory, and takes the encoders it
+    begins with.
+    """
+    models, recipes = {}, {name: make(SCALES["paper"]) for name, make in ROWS.items()}
+    with torch.device("meta"):
+        for name, recipe in recipes.items():
+            models[name] = MODELS[recipe.model](**recipe.options)
+    for name, recipe in recipes.items():
+        for start in recipe.init_from or ():
+            giver = models[start.removeprefix("runs/kmtr_").partition("_paper")[0]]
+            shared = [part for part in ENCODERS if hasattr(models[name], part) and hasattr(giver, part)]
+            assert shared, (name, start)
+            for part in shared:
+                taken, given = (getattr(model, part).state_dict() for model in (models[name], giver))
+                assert {k: v.shape for k, v in taken.items()} == {k: v.shape for k, v in given.items()}
+    widths = {
+        models[name].kspace_encoder.encoder.class_token.shape for name in ("align", "phenotypes", "joint")
+    }
+    assert widths == {(1025,)}
+    assert recipes["align"].batch_size == 256 and recipes["k_gin"].options["layers"] == 12
+    assert all(stage.name != "whiten" for recipe in recipes.values() for stage in recipe.stages)

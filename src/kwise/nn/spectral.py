@@ -36,7 +36,8 @@ class SpectralProfiles(nn.Module):
         # Gaussian bands with a random sub-cell shift: a spread of local filters to start from.
         for g in range(n_profiles - 1):
             width = reach * (0.25 + 0.75 * (g + 1) / (n_profiles - 1))
-            shift = float(torch.empty(()).uniform_(-0.5, 0.5, generator=generator)) / (2 * low_pass)
+            drawn = torch.empty((), device=generator.device).uniform_(-0.5, 0.5, generator=generator)
+            shift = float(drawn) / (2 * low_pass)
             angle = 2 * math.pi * knots * shift * 0.5
             bell = torch.exp(-0.5 * (knots / width) ** 2)
             start[g] = torch.stack([bell * angle.cos(), bell * angle.sin()], dim=-1)
