@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from kwise.checkpoint import Loaded, fingerprint, load_checkpoint
+from kwise.cli.predicting import summary
 from kwise.data import dataset
 from kwise.data.kspace_file import write_scan
 from kwise.data.out_nifti import write_segmentation
@@ -31,6 +32,7 @@ from kwise.predict import (
     segment,
 )
 from kwise.predict import outputs as outputs_of_predict
+from kwise.predict.answer import frames_caution
 from kwise.types import IGNORE, Measurement, Prediction, Query, Scan
 
 SHAPE = (2, 5, 20, 24)  # (z, t, y, x): odd frames, not square
@@ -246,3 +248,17 @@ def test_an_answer_of_images_alone_has_no_areas_and_says_so(
     )
     page = (tmp_path / "out" / "report.html").read_text()
     assert "the model&#x27;s reconstruction" in page and "ejection fraction" not in page
+
+
+@pytest.mark.parametrize(("frames", "told"), [(1, False), (2, True), (5, True), (6, False), (30, False)])
+def test_a_few_frames_of_a_beat_are_cautioned_about(frames: int, told: bool) -> None:
+    scan = Scan("x", image=torch.ones(1, frames, 4, 4))
+    found = frames_caution(scan, {"n_frames": 12})
+    assert bool(found) == told and frames_caution(scan, {}) == ()
+    if told:
+        assert f"{frames} frames" in found[0] and "ejection fraction" in found[0]
+
+
+def test_cautions_are_said_on_the_terminal_too() -> None:
+    found = replace(answer(make_scan(), loaded()), cautions=("mind the gap",))
+    assert summary(found)[-1] == "caution: mind the gap"
