@@ -1,5 +1,7 @@
 """Cells of tokens: where a token stands, what a sum over cells counts, and a whitened embedding."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -8,6 +10,7 @@ from kwise.models import MODELS
 from kwise.nn.cells import GRID, N_CELLS, CellLinear, CellSum, cells_of, whiten
 from kwise.nn.tokens import PatchTokens
 from kwise.seeding import generator
+from kwise.types import Batch, Measurement, Targets
 
 
 def kinds(*views: int) -> Tensor:
@@ -85,8 +88,16 @@ def test_before_whitening_an_embedding_is_a_plain_linear_map() -> None:
 
 
 @pytest.mark.parametrize("name", ["kmtr", "kmtr_joint", "kspace_mae", "image_mae", "vit"])
-def test_models_of_tokens_can_be_whitened(name: str) -> None:
-    assert MODELS[name](preset="tiny").fitted_stages == ("whiten",)
+def test_the_stage_of_a_model_whitens_its_encoder(
+    name: str, make_measurement: Callable[..., Measurement]
+) -> None:
+    model, measured = MODELS[name](preset="tiny").eval(), make_measurement(ky=8, kx=8)
+    targets = Targets(torch.zeros(2, 1, 1, 1, 1, dtype=torch.int64))
+    (layer,) = (part for part in model.modules() if isinstance(part, CellLinear))
+    before = layer.linear.weight.clone()
+    assert model.fitted_stages == ("whiten",) and not layer.centre.any()
+    model.fit([Batch(("a", "b"), measured, targets, (4.0, 4.0))])
+    assert layer.centre.any() and not torch.equal(before, layer.linear.weight)
 
 
 @pytest.mark.parametrize("name", ["kmtr", "kspace_mae", "image_mae", "vit"])

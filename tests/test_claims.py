@@ -50,3 +50,10 @@ def test_cases_are_paired_by_name_whatever_their_order() -> None:
 def test_strangers_cannot_be_compared() -> None:
     with pytest.raises(ValueError, match="without a case in common"):
         claim_table({"a": scored(1, 1), "b": scored(1, 1, cases="d")}, [error_claim("a", "b", 1)], 4.0, "x")
+
+
+def test_of_a_score_that_is_not_finite_nothing_is_claimed() -> None:
+    failed = [dict(row) for row in RESULTS["good"][0]]
+    failed[7]["psnr_db"] = float("nan")
+    table = claim_table({"a": {0: failed}, "b": RESULTS["bad"]}, [mean_claim("a", "b", "psnr_db")], 4.0, "x")
+    assert table.rows[0][1:] == ("not finite", "at least 0", "-")

@@ -108,6 +108,8 @@ def test_every_recipe_builds_at_the_small_scale_and_every_row_has_one() -> None:
         recipe = make(SCALES["small"])
         assert recipe.name == f"kmtr_{name}_small" and recipe.name in RECIPES
         build(replace(recipe, init_from=None))
+        whitens = name in ("image_mae", "kspace_mae", "scratch", "joint", "vit")
+        assert (recipe.stages[0].name == "whiten") == whitens, name
     assert {row.recipe.name for row in rows("small")} <= set(RECIPES)
     assert set(CHAINS["kmtr"]("paper")) <= set(RECIPES)
     with pytest.raises(ValueError, match="choosing a scale: got 'big'"):
@@ -204,6 +206,7 @@ def test_plain_rows_are_scored_like_models(trained: Path, tmp_path: Path, rememb
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plain, "N_FITTED", 60)
+        patch.setattr(plain, "N_ANSWERED", 30)
         for task in (Phenotypes(), Diagnosis()):
             row = Row("age_sex", small, "t", make=age_and_sex, n=12, task=task)
             age_and_sex(row, tmp_path / "age_sex" / "seed0", trained)

@@ -3,15 +3,15 @@
 Zhang et al., arXiv 2603.09945, Section 2; He et al., CVPR 2022; Zhang et al., WholeHeartRL, MICCAI 2024.
 """
 
-from collections.abc import Iterable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from kwise.models.answer import EVERYTHING, gather_points, output_shape, resize_answer
 from kwise.models.kmtr import frames_of
 from kwise.models.kmtr_encoders import (
     ImageEncoder,
+    Whitening,
     kinds_of,
     on_grid,
     preset_of,
@@ -22,18 +22,16 @@ from kwise.models.kmtr_encoders import (
 from kwise.nn.decoders import PatchDecoder
 from kwise.nn.patches import patch_grid
 from kwise.seeding import generator, seed_of
-from kwise.types import Batch, Measurement, Prediction, Query
+from kwise.types import Measurement, Prediction, Query
 
 
-class ImageMae(nn.Module):
+class ImageMae(Whitening):
     """Zero-filled magnitudes with patches hidden -> all of the magnitudes; meant for fully sampled
     measurements.
 
     `hide` is the share of hidden patches. Which ones is drawn from the images themselves in training, so that
     a resumed run hides the same; in evaluation they are always the same places.
     """
-
-    fitted_stages = ("whiten",)
 
     def __init__(self, *, preset: str = "small", hide: float = 0.7) -> None:
         super().__init__()
@@ -57,11 +55,6 @@ class ImageMae(nn.Module):
         chosen = frames_of(said, query) * scale_of(measurement).unsqueeze(1)
         answer = gather_points(resize_answer(chosen, output_shape(measurement, query)), query)
         return Prediction(image=answer.squeeze(1), latents=encoded.summary.unsqueeze(1))
-
-    @torch.no_grad()
-    def fit(self, batches: Iterable[Batch]) -> None:
-        """Whiten the embedding of tokens."""
-        self.image_encoder.whiten(self(batch.measurement) for batch in batches)
 
 
 

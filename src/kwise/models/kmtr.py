@@ -7,7 +7,6 @@ k-space.
 
 from collections.abc import Iterable
 
-import torch
 from torch import Tensor, nn
 
 from kwise.models.answer import (
@@ -23,6 +22,7 @@ from kwise.models.kmtr_encoders import (
     Encoded,
     KSpaceEncoder,
     Preset,
+    Whitening,
     as_complex_grid,
     on_grid,
     preset_of,
@@ -30,19 +30,17 @@ from kwise.models.kmtr_encoders import (
 )
 from kwise.models.kmtr_heads import DiseaseHead, PhenotypeHead
 from kwise.nn.decoders import PatchDecoder, UnetrDecoder
-from kwise.types import Batch, Measurement, Prediction, Query, Targets
+from kwise.types import Measurement, Prediction, Query, Targets
 
 HEADS = ("phenotypes", "diseases", "segmentation", "image")
 
 
-class Kmtr(nn.Module):
+class Kmtr(Whitening):
     """An encoder of undersampled k-space with the `head` of one task.
 
     `preset` is a word of PRESETS, `tokens` one of KINDS_OF_TOKENS. `literal_unetr` takes tokens as they lie,
     as in the image domain, where patches of k-space are not those of the image.
     """
-
-    fitted_stages = ("whiten",)
 
     def __init__(
         self,
@@ -65,11 +63,6 @@ class Kmtr(nn.Module):
         """phenotypes (b, p); diseases (b, q); logits (b, k, z, f, y, x); or an image (b, z, f, y, x)."""
         measurement = on_grid(measurement)
         return answer_head(self.head, self.kspace_encoder(measurement), measurement, query)
-
-    @torch.no_grad()
-    def fit(self, batches: Iterable[Batch]) -> None:
-        """Whiten the embedding of tokens."""
-        self.kspace_encoder.whiten(self(batch.measurement) for batch in batches)
 
     def calibrate(self, answers: Iterable[tuple[Prediction, Targets]]) -> None:
         """Fit what the head keeps from validation cases."""

@@ -21,7 +21,7 @@ from kwise.nn.patches import choose_tokens, pick_tokens
 from kwise.nn.tokens import LineTokens, PatchTokens, SpectralTokens, Tokens
 from kwise.nn.transformer import Transformer
 from kwise.operator import zero_filled
-from kwise.types import Measurement
+from kwise.types import Batch, Measurement
 
 KINDS_OF_TOKENS = ("patches", "lines", "spectral")
 
@@ -139,10 +139,6 @@ class KSpaceEncoder(nn.Module):
             values = torch.cat([values, measurement.mask.unsqueeze(1).to(values.dtype)], dim=1)
         return self.encoder(self.tokens(values, measurement.mask, kinds), kinds)
 
-    def whiten(self, looks: Iterable[object]) -> None:
-        """Fit the tokens' embedding; every step of `looks` has to run this encoder."""
-        whiten(self.tokens.embed, looks)
-
 
 class ImageEncoder(nn.Module):
     """Image magnitudes -> Encoded; `hidden` patches are left out, as a masked autoencoder wants."""
@@ -165,9 +161,17 @@ class ImageEncoder(nn.Module):
             tokens = replace(tokens, seen=shown)
         return self.encoder(tokens, kinds)
 
-    def whiten(self, looks: Iterable[object]) -> None:
-        """As `KSpaceEncoder.whiten`."""
-        whiten(self.tokens.embed, looks)
+
+class Whitening(nn.Module):
+    """A model with one encoder of tokens, whose stage "whiten" fits their embedding to training batches."""
+
+    fitted_stages = ("whiten",)
+
+    @torch.no_grad()
+    def fit(self, batches: Iterable[Batch]) -> None:
+        """Whiten the embedding; every batch is answered once on the way."""
+        (encoder,) = (part for part in self.children() if isinstance(part, (KSpaceEncoder, ImageEncoder)))
+        whiten(encoder.tokens.embed, (self(batch.measurement) for batch in batches))
 
 
 def on_grid(measurement: Measurement) -> Measurement:

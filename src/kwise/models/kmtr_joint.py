@@ -8,22 +8,19 @@ probabilities.
 from collections.abc import Iterable
 from dataclasses import replace
 
-import torch
 from torch import nn
 
 from kwise.models.answer import EVERYTHING
 from kwise.models.kmtr import HEADS, answer_head, make_head
-from kwise.models.kmtr_encoders import KSpaceEncoder, on_grid, preset_of
+from kwise.models.kmtr_encoders import KSpaceEncoder, Whitening, on_grid, preset_of
 from kwise.models.kmtr_heads import DiseaseHead, PhenotypeHead
-from kwise.types import Batch, Measurement, Prediction, Query, Targets
+from kwise.types import Measurement, Prediction, Query, Targets
 
 
-class KmtrJoint(nn.Module):
+class KmtrJoint(Whitening):
     """Phenotypes with their uncertainty, diseases, segmentation and image (`heads`, all or some) of one
     encoding.
     """
-
-    fitted_stages = ("whiten",)
 
     def __init__(
         self,
@@ -51,11 +48,6 @@ class KmtrJoint(nn.Module):
         for head in self.heads.values():
             answer = merged(answer, answer_head(head, encoded, measurement, query))
         return answer
-
-    @torch.no_grad()
-    def fit(self, batches: Iterable[Batch]) -> None:
-        """Whiten the embedding of tokens."""
-        self.kspace_encoder.whiten(self(batch.measurement) for batch in batches)
 
     def calibrate(self, answers: Iterable[tuple[Prediction, Targets]]) -> None:
         """Fit what the heads keep from validation cases."""

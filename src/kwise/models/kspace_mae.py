@@ -3,14 +3,12 @@
 Zhang et al., arXiv 2603.09945, Section 2; He et al., CVPR 2022. The target is all of k-space.
 """
 
-from collections.abc import Iterable
 
-import torch
-from torch import nn
 
 from kwise.models.answer import EVERYTHING, query_frames
 from kwise.models.kmtr_encoders import (
     KSpaceEncoder,
+    Whitening,
     as_complex_grid,
     expanded,
     on_grid,
@@ -18,15 +16,13 @@ from kwise.models.kmtr_encoders import (
     scale_of,
 )
 from kwise.nn.decoders import PatchDecoder
-from kwise.types import Batch, Measurement, Prediction, Query
+from kwise.types import Measurement, Prediction, Query
 
 
-class KSpaceMae(nn.Module):
+class KSpaceMae(Whitening):
     """Undersampled k-space -> all of it. The decoder speaks in the compressed range that the
     encoder hears.
     """
-
-    fitted_stages = ("whiten",)
 
     def __init__(self, *, preset: str = "small", tokens: str = "patches", mask_channel: bool = True) -> None:
         super().__init__()
@@ -47,8 +43,3 @@ class KSpaceMae(nn.Module):
         said = self.decoder(encoded.states[-1], encoded.valid, encoded.kinds, (shape[0], shape[1], shape[2]))
         kspace = expanded(as_complex_grid(said)) * scale_of(measurement)
         return Prediction(kspace=kspace.unsqueeze(1), latents=encoded.summary.unsqueeze(1))
-
-    @torch.no_grad()
-    def fit(self, batches: Iterable[Batch]) -> None:
-        """Whiten the embedding of tokens."""
-        self.kspace_encoder.whiten(self(batch.measurement) for batch in batches)

@@ -6,13 +6,11 @@ Dosovitskiy et al., ICLR 2021; tokens and width as in k-MTR's image branch (arXi
 
 from collections.abc import Iterable
 
-import torch
-from torch import nn
-
 from kwise.models.answer import EVERYTHING
 from kwise.models.kmtr import answer_head, make_head
 from kwise.models.kmtr_encoders import (
     ImageEncoder,
+    Whitening,
     kinds_of,
     on_grid,
     preset_of,
@@ -20,15 +18,13 @@ from kwise.models.kmtr_encoders import (
     views_seen,
 )
 from kwise.models.kmtr_heads import DiseaseHead, PhenotypeHead
-from kwise.types import Batch, Measurement, Prediction, Query, Targets
+from kwise.types import Measurement, Prediction, Query, Targets
 
 VECTOR_HEADS = ("phenotypes", "diseases")
 
 
-class Vit(nn.Module):
+class Vit(Whitening):
     """Zero-filled magnitudes of all views -> phenotypes or diseases (`head`)."""
-
-    fitted_stages = ("whiten",)
 
     def __init__(self, *, preset: str = "small", head: str = "phenotypes") -> None:
         super().__init__()
@@ -44,11 +40,6 @@ class Vit(nn.Module):
         kinds = kinds_of(measurement)
         encoded = self.image_encoder(scaled_magnitude(measurement), views_seen(measurement), kinds)
         return answer_head(self.head, encoded, measurement, query)
-
-    @torch.no_grad()
-    def fit(self, batches: Iterable[Batch]) -> None:
-        """Whiten the embedding of tokens."""
-        self.image_encoder.whiten(self(batch.measurement) for batch in batches)
 
     def calibrate(self, answers: Iterable[tuple[Prediction, Targets]]) -> None:
         """Fit what the head keeps from validation cases."""

@@ -158,9 +158,11 @@ class SpectralTokens(nn.Module):
         distance = moments[:, None] - torch.arange(t, device=kspace.device) / t
         distance = distance - distance.round()
         weights = (-0.5 * (distance / self.log_sigma.exp()[:, None, None]) ** 2).exp()  # (w, f, t)
-        total = torch.einsum("wft,bztkl->bzwfkl", weights, seen.float())
-        # In real numbers: complex division is several times as slow.
-        parts = torch.einsum("wft,bztn->bzwfn", weights, torch.view_as_real(kspace).flatten(3))
+        # In real numbers, for complex division is several times as slow, and in float32: k-space has too wide
+        # a range for bfloat16.
+        with torch.autocast(kspace.device.type, enabled=False):
+            total = torch.einsum("wft,bztkl->bzwfkl", weights, seen.float())
+            parts = torch.einsum("wft,bztn->bzwfn", weights, torch.view_as_real(kspace).flatten(3))
         share = (total + self.log_shrinkage.exp()[:, None, None, None]).reciprocal()
         return torch.view_as_complex(parts.unflatten(-1, (*kspace.shape[-2:], 2)) * share.unsqueeze(-1))
 

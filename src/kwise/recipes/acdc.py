@@ -18,6 +18,7 @@ from kwise.training import Stage
 
 ACCELERATIONS = (4.0, 8.0, 16.0)
 STACK_ACCELERATIONS = (2.0, 4.0)  # of two frames that share little, so one frame has to do
+STACK_FOV_MM = 192.0  # the central 160 mm cut off more than a fifth of the RV in 13 of 80 patients
 # The ablations stay on the phantom.
 FINE_TUNED = tuple(
     f"{name}_small"
@@ -101,6 +102,7 @@ def _on_stacks(fold: int) -> Recipe:
         recipe,
         name=f"harmonic_unet_stack_fold{fold}",
         dataset=f"acdc_stack_fold{fold}",
-        acquisition=replace(recipe.acquisition, accelerations=STACK_ACCELERATIONS),
+        n_frames=2,
+        acquisition=replace(recipe.acquisition, accelerations=STACK_ACCELERATIONS, fov_mm=STACK_FOV_MM),
         frame_counts=None,
     )

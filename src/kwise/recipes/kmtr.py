@@ -199,7 +199,7 @@ def nnunet(scale: Scale, row: str, full: bool) -> Recipe:
     options = {"n_classes": 6, "channels": channels}
     task = Segmentation(n_classes=6)
     made = _recipe(scale, row, "nnunet_style", task, 600, 4, options, full=full, rates=(8.0,))
-    # About the core-seconds of the trunk of `harmonic`, in its precision.
+    # A little over half the core-seconds of the trunk of `harmonic`, in its precision.
     stage = replace(made.stages[0], learning_rate=3 * scale.learning_rate, precision="bf16-mixed")
     return replace(made, stages=(stage,), frames=2)
 

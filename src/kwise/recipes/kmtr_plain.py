@@ -24,7 +24,7 @@ from kwise.tasks import Diagnosis, Phenotypes, Task
 from kwise.types import Prediction, Scan, Targets
 
 N_FITTED = 1000  # training subjects that age and sex are fitted to
-N_ANSWERED = 300  # training subjects that a model answers so that its sizes can be mapped to phenotypes
+N_ANSWERED = 300  # validation subjects that a model answers so that its sizes can be mapped to phenotypes
 PULLS = tuple(10.0**e for e in range(-2, 5))  # of ridge regression, on features of unit spread
 
 
@@ -47,15 +47,15 @@ def age_and_sex(row: Row, folder: Path, runs: Path) -> None:
 def from_segmentation(row: Row, folder: Path, runs: Path) -> None:
     """Score phenotypes computed from the segmentation of the row's recipe: areas and volumes of its labels,
     and a linear map of them to the phenotypes of the whole heart, of which six slices show a part. The map
-    is fitted to the model's own answers about training subjects, so that it undoes what the model is used
-    to get wrong.
+    is fitted to the model's own answers about validation subjects, so that it undoes what the model gets
+    wrong about strangers.
     """
     checkpoint = runs / row.run / "checkpoint"
     if not checkpoint.exists():
         print(f"{row.name}: no weights in {checkpoint}, left out")
         return
     model = load_checkpoint(checkpoint, MODELS).model
-    seen, known, _ = _answered(row, model, "train", N_ANSWERED)
+    seen, known, _ = _answered(row, model, "val", N_ANSWERED)
     new, truth, names = _answered(row, model, row.split, row.n)
     write_row(row, folder, names, Prediction(phenotypes=_linear(seen, known, new)), torch.from_numpy(truth))
 
@@ -157,9 +157,16 @@ def _logistic(seen: np.ndarray, values: np.ndarray, new: np.ndarray) -> tuple[Te
     return torch.stack(logits, dim=1), torch.tensor([thresholds]).expand(len(b), -1)
 
 
-def write_row(row: Row, folder: Path, names: Sequence[str], answer: Prediction, truth: Tensor) -> None:
-    """The scores of one plain row at its first R against the true phenotypes or diseases (n, values): what
-    is answered without a measurement has the same at every R.
+def write_row(
+    row: Row,
+    folder: Path,
+    names: Sequence[str],
+    answer: Prediction,
+    truth: Tensor,
+    achieved: float | None = None,
+) -> None:
+    """The scores of one plain row at its first R, of which it saw `achieved` (None: that very R), against
+    the true phenotypes or diseases (n, values).
     """
     task: Task = row.task or Phenotypes()
     targets = Targets(torch.zeros(len(names), 1, 1, 1, 1, dtype=torch.int64))
@@ -169,7 +176,7 @@ def write_row(row: Row, folder: Path, names: Sequence[str], answer: Prediction, 
         targets = replace(targets, phenotypes=truth.float())
     rate = (row.rates or (4.0,))[0]
     rows: list[Scores] = [
-        {"case": name, "acceleration": rate, "achieved_acceleration": rate, **scores}
+        {"case": name, "acceleration": rate, "achieved_acceleration": achieved or rate, **scores}
         for name, scores in zip(names, task.score(answer, targets))
     ]
     write_scores(folder / "scores.csv", rounded(rows))

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from kwise.checkpoint import load_checkpoint
 from kwise.data import dataset
 from kwise.data.acdc_folds import N_FOLDS
+from kwise.data.geometry import crop_fov
 from kwise.evaluate import Row as Scores
 from kwise.evaluate import write_scores
 from kwise.models import MODELS
@@ -31,6 +32,7 @@ from kwise.report.group_tables import group_table
 from kwise.report.phenotype_tables import agreement_table, error_table, r2_table
 from kwise.report.results import read_results
 from kwise.report.table import to_text
+from kwise.types import Scan
 
 SCALE = "acdc"
 SIZES = ("LVEDV_mL", "LVESV_mL", "LVEF_percent", "RVEDV_mL", "RVESV_mL", "RVEF_percent", "LVM_g")
@@ -41,7 +43,8 @@ def rows() -> Iterator[Row]:
     """Floor, model, and what true labels would give."""
     recipe = RECIPES["harmonic_unet_stack_fold0"]()
     for name, make in (
-        ("train_mean", train_mean), ("harmonic_unet", harmonic_unet), ("expert_labels", expert_labels)
+        ("train_mean", train_mean), ("harmonic_unet", harmonic_unet),
+        ("expert_labels_in_field", expert_labels_in_field), ("expert_labels", expert_labels),
     ):  # fmt: skip
         yield Row(
             name, recipe, folder_name("patients", SCALE), split="val", n=None, make=make,
@@ -50,7 +53,7 @@ def rows() -> Iterator[Row]:
 
 
 def train_mean(row: Row, folder: Path, runs: Path) -> None:
-    """The floor: the mean sizes and the most frequent diagnosis of the other folds."""
+    """The floor: the mean sizes of the other folds, and for everybody the most frequent diagnosis."""
     truths, folds, _ = _patients()
     answers: dict[str, Sizes] = {}
     for case in truths:
@@ -63,6 +66,16 @@ def expert_labels(row: Row, folder: Path, runs: Path) -> None:
     """What the experts' own labels say: the volumes are right, the diagnosis is what volumes can tell."""
     truths, _, _ = _patients()
     _write(row, folder, {rate: truths for rate in row.rates or ()})
+
+
+def expert_labels_in_field(row: Row, folder: Path, runs: Path) -> None:
+    """What the experts say of the field of view that models see: some right ventricles reach beyond it."""
+    seen = {
+        case: _sizes(cropped.labels, cropped.spacing_mm)
+        for case, cropped in _scans(row.recipe.acquisition.fov_mm)
+        if cropped.labels is not None
+    }
+    _write(row, folder, {rate: seen for rate in row.rates or ()})
 
 
 def harmonic_unet(row: Row, folder: Path, runs: Path) -> None:
@@ -97,19 +110,29 @@ def _sizes(labels: Tensor, spacing_mm: tuple[float, float, float]) -> Sizes:
     return {name: found[name] for name in SIZES}
 
 
+def _scans(fov_mm: float | None = None) -> Iterator[tuple[str, Scan]]:
+    """Every patient's stack, its central `fov_mm` alone where that is given."""
+    data = dataset("acdc_stack")
+    for case in data.cases(None, None, None):
+        scan = data.read(None, case)
+        yield case, scan if fov_mm is None else crop_fov(scan, fov_mm)
+
+
 def _patients() -> tuple[dict[str, Sizes], dict[str, int], dict[str, str]]:
     """True sizes, fold and diagnosis of every patient; ValueError for one without a group."""
+    folds = {
+        case: fold
+        for fold in range(N_FOLDS)
+        for case in dataset(f"acdc_stack_fold{fold}").cases(None, "val", None)
+    }
     truths: dict[str, Sizes] = {}
-    folds: dict[str, int] = {}
     groups: dict[str, str] = {}
-    for fold in range(N_FOLDS):
-        data = dataset(f"acdc_stack_fold{fold}")
-        for case in data.cases(None, "val", None):
-            scan = data.read(None, case)
-            if "group" not in scan.notes or scan.labels is None:
-                raise ValueError(f"reading {case}: got no group or no labels; wanted both")
-            truths[case], folds[case] = _sizes(scan.labels, scan.spacing_mm), fold
-            groups[case] = scan.notes["group"]
+    for case, scan in _scans():
+        if case not in folds:
+            continue
+        if "group" not in scan.notes or scan.labels is None:
+            raise ValueError(f"reading {case}: got no group or no labels; wanted both")
+        truths[case], groups[case] = _sizes(scan.labels, scan.spacing_mm), scan.notes["group"]
     return truths, folds, groups
 
 
@@ -156,13 +179,10 @@ def _diagnoses(
 def _commonest(
     said: Mapping[str, Sizes], folds: Mapping[str, int], groups: Mapping[str, str]
 ) -> dict[str, str]:
-    """For every patient the most frequent group of the other folds, the first in the alphabet of equal
-    ones.
+    """The most frequent group for everybody, the first in the alphabet of equal ones: what a constant can
+    reach.
     """
-    others = {
-        fold: Counter(sorted(groups[case] for case in said if folds[case] != fold)) for fold in folds.values()
-    }
-    return {case: others[folds[case]].most_common(1)[0][0] for case in said}
+    return dict.fromkeys(said, Counter(sorted(groups[case] for case in said)).most_common(1)[0][0])
 
 
 def _features(said: Mapping[str, Sizes], cases: Sequence[str]) -> np.ndarray:

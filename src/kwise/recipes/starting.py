@@ -20,8 +20,8 @@ def build(recipe: Recipe) -> nn.Module:
     """The recipe's model, its first weights drawn from the recipe's seed; from `init_from` where that is
     given.
 
-    One checkpoint of the very model and options gives all of its weights. Checkpoints of other models give
-    their encoders: every part of ENCODERS that both have. "{seed}" in a folder's name is the recipe's own.
+    One checkpoint of the very model and options gives all of its weights. Others give their encoders: every
+    part of ENCODERS that both have. "{seed}" in a folder's name is the recipe's own.
     ValueError where none fits.
     """
     if recipe.model not in MODELS:
@@ -33,11 +33,17 @@ def build(recipe: Recipe) -> nn.Module:
         loaded = load_checkpoint(folders[0], MODELS)
         if loaded.name == recipe.model:
             if loaded.options != dict(recipe.options):
+                if any(hasattr(loaded.model, part) for part in ENCODERS):  # another head on it
+                    return _with_encoders(recipe, folders)
                 raise ValueError(
                     f"starting {recipe.name}: got a checkpoint with options {loaded.options}; "
                     f"wanted {recipe.options}"
                 )
             return loaded.model
+    return _with_encoders(recipe, folders)
+
+
+def _with_encoders(recipe: Recipe, folders: Sequence[str]) -> nn.Module:
     model = _drawn(recipe)
     for folder in folders:
         _take_encoders(model, folder, recipe)

@@ -2,7 +2,7 @@
 comes out.
 
 A claim holds where its whole interval lies beyond the bound, fails where the whole interval lies before it,
-and is open otherwise.
+and is open otherwise; of models with a score that is not finite nothing is claimed.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -38,6 +38,7 @@ def claim_table(results: Results, claims: Sequence[Claim], acceleration: float, 
     rows = tuple(_judged(results, claim, acceleration) for claim in claims if _there(results, claim))
     notes = (
         f"[95 % bootstrap interval over cases, {RESAMPLES} resamples]; open: the interval holds the bound",
+        "models differ in core-seconds and in the stages behind them: see log.jsonl beside the scores",
     )
     return Table(title, ("claim", "measured", "wanted", "outcome"), rows, notes)
 
@@ -87,11 +88,14 @@ def _there(results: Results, claim: Claim) -> bool:
 def _judged(results: Results, claim: Claim, acceleration: float) -> tuple[str, ...]:
     first, second = claim.models
     a, b = _paired(results[first], results[second], acceleration)
+    wanted = f"{'at most' if claim.below else 'at least'} {claim.bound:g}"
+    found = claim.measure(a, b)
+    if not np.isfinite(found):
+        return claim.text, "not finite", wanted, "-"
     n = len(next(iter(a.values())))
     values = np.array([claim.measure(_some(a, d), _some(b, d)) for d in _draws(n)])
     low, high = np.nanpercentile(values, [2.5, 97.5])
-    measured = f"{claim.measure(a, b):.3f} [{low:.3f}, {high:.3f}]"
-    wanted = f"{'at most' if claim.below else 'at least'} {claim.bound:g}"
+    measured = f"{found:.3f} [{low:.3f}, {high:.3f}]"
     if claim.below:
         low, high = -high, -low
     bound = -claim.bound if claim.below else claim.bound

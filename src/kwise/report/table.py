@@ -137,7 +137,7 @@ def to_text(table: Table, width: int = 160) -> str:
 
     drawn = RichTable(title=table.title, title_justify="left", box=box.SIMPLE_HEAD, title_style="")
     for name in table.header:
-        drawn.add_column(name)
+        drawn.add_column(name, overflow="fold")  # a name cut short may be that of two models
     for row in table.rows:
         drawn.add_row(*row)
     console = Console(file=StringIO(), width=width, color_system=None, force_terminal=False, markup=False)
