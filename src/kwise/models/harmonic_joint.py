@@ -21,12 +21,14 @@ from kwise.models.heart_sizes import size_features, size_resolution
 from kwise.models.kmtr import frames_of
 from kwise.models.kmtr_encoders import kinds_of, views_seen
 from kwise.models.kmtr_heads import disease_line, error_over_sd
+from kwise.nn.blend import Blend
 from kwise.nn.moment_regression import MomentRegression
 from kwise.phenotypes import DISEASES, PHENOTYPES
 from kwise.types import Batch, Measurement, Prediction, Query, Targets
 
 TaskLoss = Callable[[Prediction, Targets], Tensor]
 N_PHENOTYPES = len(PHENOTYPES)
+_IMAGED = 50  # batches of the stage "heads" that the blend of images is fitted to
 
 
 class HarmonicJoint(nn.Module):
@@ -57,6 +59,8 @@ class HarmonicJoint(nn.Module):
             n_classes=n_classes + 1, channels=channels, n_banks=n_banks, n_harmonics=n_harmonics, block=block,
             n_passes=0,
         )  # fmt: skip
+        # Before it is solved for, the image is what the middle bank says and the correction.
+        self.blend = Blend(n_banks + 1, (n_banks // 2, n_banks))
         n = N_PHENOTYPES + len(DISEASES)
         self.regression = MomentRegression(size_resolution(n_classes), n)
         self.slope: Tensor
@@ -104,8 +108,18 @@ class HarmonicJoint(nn.Module):
         """Logits (b, k, z, f, y, x) and magnitudes (b, 1, z, f, y, x) in the units measured, at `times` (b,
         f) counted in frames, on the measured grid; zero in views of which nothing was acquired.
         """
-        seen = views_seen(measurement)
-        folded = gridded(_with_something(measurement, seen).fold_slices())
+        logits, parts, unit = self._look(measurement, times)
+        share = self.regression.centred(self._log_share(measurement))
+        image = self.blend(parts, share.repeat_interleave(measurement.n_slices)) * unit
+        image = unfold_slices(image.unsqueeze(1), measurement.n_slices)
+        there = views_seen(measurement)[:, None, :, None, None, None]
+        return torch.where(there, logits, 0.0), torch.where(there, image, 0.0)
+
+    def _look(self, measurement: Measurement, times: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits (b, k, z, f, y, x); images (b * z, f, part, y, x) of every bank and a correction, in `unit`
+        (b * z, 1, 1, 1).
+        """
+        folded = gridded(_with_something(measurement, views_seen(measurement)).fold_slices())
         frames = times.repeat_interleave(measurement.n_slices, dim=0)
         scale = robust_scale(folded)
         coefficients = self.trunk.alone(
@@ -113,14 +127,11 @@ class HarmonicJoint(nn.Module):
         )
         channels = self.trunk.images(coefficients, folded, frames)  # (b * z, f, channel, y, x)
         said = self.trunk.segment(channels.flatten(0, 1)).unflatten(0, frames.shape)
-        # The image is what the middle bank says and a correction: moduli stand behind the signed channels.
-        guess = channels[:, :, self.n_banks + 4 + self.n_banks // 2]
+        moduli = channels[:, :, self.n_banks + 4 : 2 * self.n_banks + 4]  # they stand behind signed channels
+        parts = torch.cat([moduli, said[:, :, -1:]], dim=2)
         unit = (scale.flatten() * level_of(coefficients))[:, None, None, None]
-        image = (guess + said[:, :, -1]).clamp(min=0.0) * unit
-        there = seen[:, None, :, None, None, None]
         logits = unfold_slices(said[:, :, :-1].transpose(1, 2), measurement.n_slices)
-        image = unfold_slices(image.unsqueeze(1), measurement.n_slices)
-        return torch.where(there, logits, 0.0), torch.where(there, image, 0.0)
+        return logits, parts, unit
 
     @torch.no_grad()
     def sizes(self, measurement: Measurement, logits: Tensor) -> tuple[Tensor, Tensor]:
@@ -133,8 +144,13 @@ class HarmonicJoint(nn.Module):
         probabilities = logits.float().softmax(dim=1)
         seen = views_seen(measurement)
         found = size_features(probabilities, spacing.to(probabilities), kinds_of(measurement), seen)
+        return found, self._log_share(measurement)
+
+    def _log_share(self, measurement: Measurement) -> Tensor:
+        """(b,) the log of the share of k-space acquired, of views of which anything was."""
+        seen = views_seen(measurement)
         acquired = measurement.mask.flatten(2).float().mean(dim=2)
-        return found, ((acquired * seen).sum(dim=1) / seen.sum(dim=1)).log()
+        return ((acquired * seen).sum(dim=1) / seen.sum(dim=1)).log()
 
     def _finish(self, logits: Tensor, image: Tensor, measurement: Measurement, query: Query) -> Prediction:
         answer = finish_images(image.squeeze(1).to(torch.complex64), measurement, query)
@@ -156,9 +172,14 @@ class HarmonicJoint(nn.Module):
 
     @torch.no_grad()
     def fit(self, batches: Iterable[Batch]) -> None:
-        """Solve for the heads; ValueError, naming the disease, where all cases are of one class."""
+        """Solve for the heads, and for the blend of images on the first batches with a reference; ValueError,
+        naming the disease, where all cases are of one class.
+        """
         features, values, shares = [], [], []
+        imaged: list[Batch] = []
         for batch in batches:
+            if batch.targets.image is not None and len(imaged) < _IMAGED:
+                imaged.append(batch)
             targets = batch.targets
             if targets.phenotypes is None or targets.diseases is None:
                 raise ValueError("fitting harmonic_joint: got cases without phenotypes and diseases")
@@ -170,6 +191,19 @@ class HarmonicJoint(nn.Module):
         truth = torch.cat(values)
         left_out = self.regression.fit(torch.cat(features), truth, torch.cat(shares))
         self._fit_diseases(left_out[:, N_PHENOTYPES:], truth[:, N_PHENOTYPES:])
+        if imaged:
+            self.blend.fit(map(self._imaged, imaged))
+
+    def _imaged(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """What the blend is fitted to, slice by slice: parts, centred log share, the image in their unit."""
+        measurement, image = batch.measurement, batch.targets.image
+        assert image is not None
+        b, t = len(measurement.kspace), measurement.n_frames
+        frames = query_frames(batch.targets.query, b, t, measurement.kspace.device)
+        _, parts, unit = self._look(measurement, frames)
+        share = self.regression.centred(self._log_share(measurement))
+        share = share.repeat_interleave(measurement.n_slices)
+        return parts, share, image.abs().flatten(0, 1) / unit
 
     def _fit_diseases(self, said: Tensor, truth: Tensor) -> None:
         """Platt's line through the linear guesses of cases left out, and the threshold of the best F1."""

@@ -64,17 +64,18 @@ class MomentRegression(nn.Module):
             guess[rows] = x[rows] @ weights
             # What a missing feature would have told is added to the errors seen where none was missing.
             unexplained[rows] = (self._unexplained(weights) - whole).clamp(min=0.0)
-        powers = self.sd_power * self._centred(log_scale).unsqueeze(1)
+        powers = self.sd_power * self.centred(log_scale).unsqueeze(1)
         sd = ((2 * (self.log_sd + powers)).exp() + unexplained).sqrt()
         return self.value_mean + self.value_spread * guess, self.value_spread * sd
 
-    def _centred(self, log_scale: Tensor) -> Tensor:
+    def centred(self, log_scale: Tensor) -> Tensor:
+        """(b,) log of the scale in sd from the mean of those fitted, as the lines are bent by."""
         return ((log_scale - self.scale_mean) / self.scale_spread).clamp(-_FARTHEST, _FARTHEST)
 
     def _standardised(self, features: Tensor, log_scale: Tensor) -> Tensor:
         """(b, f) and (b,) -> (b, 2 f + 2), NaN where unknown."""
         x = ((features - self.mean) / self.spread).clamp(-_FARTHEST, _FARTHEST)
-        s = self._centred(log_scale).unsqueeze(1)
+        s = self.centred(log_scale).unsqueeze(1)
         return torch.cat([x, x * s, s, s.square()], dim=1)
 
     def _weights(self, known: Tensor) -> Tensor:
@@ -110,7 +111,7 @@ class MomentRegression(nn.Module):
         left_out = self._choose_pull(x, y)
         self.gram.copy_(x.T @ x / len(x))
         self.cross.copy_(_moments(x, y))
-        self._fit_sd(y - left_out, self._centred(s))
+        self._fit_sd(y - left_out, self.centred(s))
         return (self.value_mean + self.value_spread * left_out).to(values.dtype)
 
     def _choose_pull(self, x: Tensor, y: Tensor) -> Tensor:
