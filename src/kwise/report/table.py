@@ -130,7 +130,9 @@ def to_markdown(table: Table) -> str:
 
 
 def to_text(table: Table, width: int = 160) -> str:
-    """The table as plain text of at most `width` columns, without colours."""
+    """The table as plain text of at most `width` characters, or 14 a column where that is more, without
+    colours.
+    """
     from rich import box
     from rich.console import Console
     from rich.table import Table as RichTable
@@ -140,6 +142,7 @@ def to_text(table: Table, width: int = 160) -> str:
         drawn.add_column(name, overflow="fold")  # a name cut short may be that of two models
     for row in table.rows:
         drawn.add_row(*row)
+    width = max(width, 14 * len(table.header))
     console = Console(file=StringIO(), width=width, color_system=None, force_terminal=False, markup=False)
     with console.capture() as captured:
         console.print(drawn)
