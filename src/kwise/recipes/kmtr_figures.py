@@ -8,7 +8,7 @@ import torch
 from kwise.checkpoint import load_checkpoint
 from kwise.models import MODELS
 from kwise.recipes.kmtr import ROWS, SCALES
-from kwise.recipes.kmtr_table import rows, scores_of
+from kwise.recipes.kmtr_table import OURS, rows, scores_of
 from kwise.recipes.rows import row_names
 from kwise.recipes.run import source, test_batches
 from kwise.report.kmtr_plots import bland_altman, embedding_scatter, tsne
@@ -29,7 +29,7 @@ def figures(scale: str, results: Path, runs: Path, folder: Path) -> list[Path]:
         label = "mean |error| of all phenotypes in sd"
         score_against_r(swept, made[-1], row_names(rows(scale)), "phenotype_error", label)
     phenotypes = scores_of("phenotypes", scale, results)
-    for model in ("kmtr", "kmtr_joint"):
+    for model in OURS:
         if model in phenotypes:
             made.append(folder / f"kmtr_{scale}_agreement_{model}.png")
             bland_altman(phenotypes, model, 4.0, made[-1])
