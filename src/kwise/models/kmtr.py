@@ -58,6 +58,9 @@ class Kmtr(Whitening):
             raise ValueError(f"building kmtr: got head={head!r}; wanted one of {', '.join(HEADS)}")
         self.kspace_encoder = KSpaceEncoder(sizes, tokens, mask_channel=mask_channel)
         self.head = make_head(head, sizes, n_classes=n_classes, literal_unetr=literal_unetr)
+        cells = self.kspace_encoder.encoder.cells
+        if cells is not None and not isinstance(self.head, (PhenotypeHead, DiseaseHead)):
+            cells.requires_grad_(False)  # grids are read from the tokens: nobody asks for the summary
 
     def forward(self, measurement: Measurement, query: Query = EVERYTHING) -> Prediction:
         """phenotypes (b, p); diseases (b, q); logits (b, k, z, f, y, x); or an image (b, z, f, y, x)."""
