@@ -108,6 +108,18 @@ def population_dataset(
     )
 
 
+def _in_folds(
+    name: str, about: str, cases: Callable[..., Sequence[str]], read: Callable[[Path | None, str], Scan]
+) -> dict[str, DataSet]:
+    """A data set for every fold of ACDC: `cases(fold, root, split, n)` lists it."""
+    return {
+        f"{name}{k}": DataSet(
+            f"{name}{k}", f"{about}, fold {k} of {acdc_folds.N_FOLDS} held out", partial(cases, k), read
+        )
+        for k in range(acdc_folds.N_FOLDS)
+    }
+
+
 DATASETS: dict[str, DataSet] = {
     "heart": heart_dataset(),
     "population": population_dataset(),
@@ -125,24 +137,8 @@ DATASETS: dict[str, DataSet] = {
     "acdc_both": DataSet(
         "acdc_both", "ACDC cines, in training with full stacks beside them", acdc_both.cases, acdc_both.read
     ),
-    **{
-        f"acdc_fold{k}": DataSet(
-            f"acdc_fold{k}",
-            f"ACDC without its test patients, fold {k} of {acdc_folds.N_FOLDS} held out",
-            partial(acdc_folds.cases, k),
-            acdc_both.read,
-        )
-        for k in range(acdc_folds.N_FOLDS)
-    },
-    **{
-        f"acdc_stack_fold{k}": DataSet(
-            f"acdc_stack_fold{k}",
-            f"ACDC full stacks at ED and ES, fold {k} of {acdc_folds.N_FOLDS} held out",
-            partial(acdc_folds.stacks, k),
-            acdc.read_stack,
-        )
-        for k in range(acdc_folds.N_FOLDS)
-    },
+    **_in_folds("acdc_fold", "ACDC without its test patients", acdc_folds.cases, acdc_both.read),
+    **_in_folds("acdc_stack_fold", "ACDC full stacks at ED and ES", acdc_folds.stacks, acdc.read_stack),
     "sunnybrook": DataSet(
         "sunnybrook", "Sunnybrook slices, LV pool alone", sunnybrook.cases, sunnybrook.read, labelled=(1,)
     ),

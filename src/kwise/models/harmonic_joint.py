@@ -20,7 +20,7 @@ from kwise.models.harmonic_unet import HarmonicUNet, level_of
 from kwise.models.heart_sizes import size_features, size_resolution
 from kwise.models.kmtr import frames_of
 from kwise.models.kmtr_encoders import kinds_of, views_seen
-from kwise.models.kmtr_heads import disease_line, error_over_sd
+from kwise.models.kmtr_heads import error_over_sd, guess_line
 from kwise.nn.blend import Blend
 from kwise.nn.moment_regression import MomentRegression
 from kwise.phenotypes import DISEASES, PHENOTYPES
@@ -210,11 +210,8 @@ class HarmonicJoint(nn.Module):
         for i, name in enumerate(DISEASES):
             known = torch.isfinite(truth[:, i])
             guess, ill = said[known, i].double(), truth[known, i].double()
-            # In units of its own spread, so that the weak pull on the slope does not matter.
-            spread = float(guess.std().clamp(min=1e-9))
-            line = guess / spread, ill, "fitting diseases", "cases"
-            slope, self.shift[i], self.threshold[i] = disease_line(name, *line)
-            self.slope[i] = slope / spread
+            line = guess_line(name, guess, ill, "fitting diseases", "cases")
+            self.slope[i], self.shift[i], self.threshold[i] = line
 
     def calibrate(self, answers: Iterable[tuple[Prediction, Targets]]) -> None:
         """Widen or narrow the sd of each phenotype until errors of validation cases have it on average."""

@@ -122,6 +122,17 @@ def disease_line(
     return slope, shift, best_f1_threshold((slope * said + shift).sigmoid(), labels)
 
 
+def guess_line(
+    name: str, guess: Tensor, labels: Tensor, doing: str, cases: str
+) -> tuple[float, float, float]:
+    """`disease_line` through linear guesses (n,) of any size, in units of their own spread, so that the weak
+    pull on its slope does not matter.
+    """
+    spread = float(guess.std().clamp(min=1e-9))
+    slope, shift, threshold = disease_line(name, guess / spread, labels, doing, cases)
+    return slope / spread, shift, threshold
+
+
 def platt(logits: Tensor, labels: Tensor, steps: int = 50) -> tuple[float, float]:
     """Slope > 0 and shift of the logistic regression of labels (n,) 0 or 1 on logits (n,), by Newton's
     method.

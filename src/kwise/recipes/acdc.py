@@ -12,7 +12,7 @@ from functools import partial
 
 from kwise.data.acdc_folds import N_FOLDS
 from kwise.data.loader import Acquisition
-from kwise.recipes.disk import SMALL
+from kwise.recipes.disk import SMALL, harmonic_unet_small
 from kwise.recipes.recipe import Recipe
 from kwise.training import Stage
 
@@ -96,8 +96,7 @@ def _in_fold(whole: Callable[[], Recipe], fold: int) -> Recipe:
 
 def _on_stacks(fold: int) -> Recipe:
     """ED and ES as the two frames of a stack, which is no cine: what is known of motion does not hold."""
-    start = next(make for make in SMALL if make.__name__ == "harmonic_unet_small")
-    recipe = fine_tuned(start(), share=0.06)
+    recipe = fine_tuned(harmonic_unet_small(), share=0.06)
     return replace(
         recipe,
         name=f"harmonic_unet_stack_fold{fold}",

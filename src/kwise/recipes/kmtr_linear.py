@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from kwise.models.kmtr_encoders import compressed, on_grid, scale_of, scaled_magnitude, single_coil
-from kwise.models.kmtr_heads import disease_line
+from kwise.models.kmtr_heads import guess_line
 from kwise.phenotypes import DISEASES
 from kwise.recipes.kmtr_plain import write_row
 from kwise.recipes.rows import Row
@@ -115,10 +115,9 @@ def _diagnosed(for_choice: Tensor, ill: Tensor, said: Tensor) -> Prediction:
     logits: list[Tensor] = []
     thresholds: list[float] = []
     for i, name in enumerate(DISEASES):
-        spread = for_choice[:, i].std().clamp(min=1e-9)
-        line = disease_line(name, for_choice[:, i] / spread, ill[:, i], "fitting", "validation subjects")
+        line = guess_line(name, for_choice[:, i], ill[:, i], "fitting", "validation subjects")
         slope, shift, threshold = line
-        logits.append(slope * said[:, i] / spread + shift)
+        logits.append(slope * said[:, i] + shift)
         thresholds.append(threshold)
     return Prediction(
         diseases=torch.stack(logits, dim=1).float(),
