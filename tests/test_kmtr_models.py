@@ -1,5 +1,6 @@
 """k-MTR's models beyond the laws: missing views, alignment over large batches and processes, calibration."""
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -183,7 +184,11 @@ def _gather_in_a_process(rank: int, folder: str) -> None:
     symmetric_contrast(left, right, 0.1, 0.5).backward()
     torch.distributed.all_reduce(weight.grad)
     torch.save(weight.grad / 2, f"{folder}/{rank}.pt")  # as data-parallel training averages
+    torch.distributed.barrier()  # nobody leaves while another still reads from it
     torch.distributed.destroy_process_group()
+    # Gloo's threads may outlive the group, and one that asks for the interpreter's lock while the interpreter
+    # shuts down aborts the process (pytorch/pytorch pull request 179291): leave without shutting it down.
+    os._exit(0)
 
 
 def _tiny_problem() -> tuple[Tensor, Tensor]:

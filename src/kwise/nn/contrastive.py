@@ -3,6 +3,7 @@ hold.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,8 +34,6 @@ def gather_embeddings(x: Tensor) -> Tensor:
     """
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return x
-    from torch.distributed.nn.functional import all_gather
-
     sizes = [
         torch.zeros(1, dtype=torch.int64, device=x.device) for _ in range(torch.distributed.get_world_size())
     ]
@@ -44,7 +43,26 @@ def gather_embeddings(x: Tensor) -> Tensor:
         raise ValueError(
             f"gathering embeddings: got batches of {got} cases; wanted the same in every process"
         )
-    return torch.cat(list(all_gather(x)))
+    return _Gather.apply(x)
+
+
+class _Gather(torch.autograd.Function):
+    """Concatenation over processes whose backward adds up what every process sends back for this one's part.
+
+    The one of torch.distributed.nn is deprecated; its successors are private.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        parts = [torch.empty_like(x) for _ in range(torch.distributed.get_world_size())]
+        torch.distributed.all_gather(parts, x.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        grad = grad.clone()  # summed in place
+        torch.distributed.all_reduce(grad)
+        return grad.chunk(torch.distributed.get_world_size())[torch.distributed.get_rank()]
 
 
 def embed_in_chunks(embed: Callable[[int, int], Tensor], n: int, chunk: int) -> Tensor:
