@@ -21,6 +21,7 @@ from kwise.recipes import RECIPES, Recipe, disk_table, recipe
 from kwise.recipes.disk import ACCELERATIONS, PUBLISHED
 from kwise.recipes.overrides import apply_overrides, check_options
 from kwise.recipes.preprocessing import acquisition_of, data_of, preprocessing_of, task_of
+from kwise.recipes.rows import Row, score_row
 from kwise.recipes.run import (
     build,
     loss_of,
@@ -218,7 +219,7 @@ def test_a_wrong_override_names_its_key(change: str, message: str) -> None:
 # -- the table
 
 
-@pytest.mark.parametrize("scale", ["small", "acdc", "paper"])
+@pytest.mark.parametrize("scale", disk_table.SCALES)
 def test_no_two_rows_of_a_table_share_a_place(scale: str) -> None:
     rows = list(disk_table.rows(scale))
     files = Counter((row.place, row.suffix) for row in rows)
@@ -238,8 +239,30 @@ def test_the_small_table_has_its_floors_controls_and_seeds() -> None:
         assert names[name] == 1
     for name in disk_table.CONTROLLED:
         assert names[f"{name}_shuffled_kspace"] == names[f"{name}_centre_only"] == 1
-    with pytest.raises(ValueError, match="got 'huge'; wanted one of small, acdc, folds, paper"):
+    with pytest.raises(ValueError, match="got 'huge'; wanted one of small, wide, acdc, folds, unseen, paper"):
         list(disk_table.rows("huge"))
+
+
+def test_wide_rows_are_asked_about_other_cases_than_they_were_trained_on() -> None:
+    for row in disk_table.rows("wide"):
+        assert row.asked is not None and row.asked.dataset == "heart" and row.split == "test"
+        assert row.asked.acquisition.masks == ("gaussian_lines",)
+    unseen = list(disk_table.rows("unseen"))
+    assert {row.split for row in unseen} == {"train", "val"}  # ACDC's words: here nobody trains on either
+    for row in unseen:
+        assert row.asked is not None and row.asked.dataset == "acdc" and row.asked.acquisition.native
+        assert row.recipe.dataset in {"heart", "heart_wide"}
+
+
+def test_a_row_is_scored_as_it_is_asked(tmp_path: Path) -> None:
+    made = tiny()
+    checkpoint = train_recipe(made, tmp_path / "run", progress=False)
+    other = replace(made.acquisition, accelerations=(3.0,))
+    row = Row("tiny", made, "table", n=2, asked=replace(made, dataset="heart_wide", acquisition=other))
+    scores = read_scores(score_row(row, checkpoint, tmp_path / "scored"))
+    assert [(line["case"], line["acceleration"]) for line in scores] == [
+        ("wide-test-000000", 3.0), ("wide-test-000001", 3.0),
+    ]  # fmt: skip
 
 
 def test_published_numbers_stand_beside_the_paper_recipes() -> None:

@@ -13,6 +13,7 @@ from kwise.data import (
     cohort,
     fastmri,
     heart,
+    heart_wide,
     mnms,
     oasis,
     patients,
@@ -34,6 +35,7 @@ __all__ = [
     "sized",
     "slices_dataset",
     "split_of",
+    "wide_dataset",
 ]
 
 ListCases = Callable[[Path | None, str | None, int | None], Sequence[str]]
@@ -82,6 +84,17 @@ def heart_dataset(n_frames: int = 12, shape: tuple[int, int] = (64, 64)) -> Data
     )
 
 
+def wide_dataset(n_frames: int = 12, shape: tuple[int, int] = (64, 64)) -> DataSet:
+    """Wide hearts at another number of frames and another grid (y, x)."""
+    return DataSet(
+        "heart_wide",
+        "virtual beating hearts in any pose, at any height, with ventricles of any size",
+        heart_wide.cases,
+        partial(heart_wide.read, n_frames=n_frames, shape=shape),
+        stored=False,
+    )
+
+
 def slices_dataset(shape: tuple[int, int] = (64, 64)) -> DataSet:
     """The slices of several kinds on a grid (y, x)."""
     about = "slices without labels: ACDC, Sunnybrook, one brain, the phantom"
@@ -122,6 +135,7 @@ def _in_folds(
 
 DATASETS: dict[str, DataSet] = {
     "heart": heart_dataset(),
+    "heart_wide": wide_dataset(),
     "population": population_dataset(),
     "cohort": DataSet(
         "cohort",
@@ -169,6 +183,8 @@ def sized(name: str, n_frames: int, shape: tuple[int, int], fov_mm: float | None
     """
     if name == "heart":
         return heart_dataset(n_frames, shape)
+    if name == "heart_wide":
+        return wide_dataset(n_frames, shape)
     if name == "population":
         return population_dataset(n_frames, shape, population.FOV_MM if fov_mm is None else fov_mm)
     return slices_dataset(shape) if name == "slices" else dataset(name)

@@ -1,4 +1,4 @@
-"""The phantom as a data set: cases are names, and the name draws the heart. Nothing is stored."""
+"""The phantom as data sets: cases are names, and the name draws the heart. Nothing is stored."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,10 +16,11 @@ MOST = 1_000_000
 
 @dataclass(frozen=True)
 class HeartNames(Sequence[str]):
-    """A lazy sequence of the names heart-<split>-<000000>: a million of them take no memory."""
+    """A lazy sequence of the names <kind>-<split>-<000000>: a million of them take no memory."""
 
     split: str
     numbers: range
+    kind: str = "heart"
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -32,11 +33,13 @@ class HeartNames(Sequence[str]):
 
     def __getitem__(self, index: int | slice) -> "str | HeartNames":
         if isinstance(index, slice):
-            return HeartNames(self.split, self.numbers[index])
-        return f"heart-{self.split}-{self.numbers[index]:06d}"
+            return HeartNames(self.split, self.numbers[index], self.kind)
+        return f"{self.kind}-{self.split}-{self.numbers[index]:06d}"
 
 
-def cases(root: Path | None = None, split: str | None = "train", n: int | None = None) -> HeartNames:
+def cases(
+    root: Path | None = None, split: str | None = "train", n: int | None = None, kind: str = "heart"
+) -> HeartNames:
     """Names of phantom cases of one split; `n` asks for fewer or more than the usual 1,000,000, 200,
     100 and 200 of the splits train, val, test and study.
 
@@ -47,10 +50,10 @@ def cases(root: Path | None = None, split: str | None = "train", n: int | None =
         got = "no split" if split is None else repr(split)
         raise ValueError(f"choosing a split: got {got}; wanted one like {nearest(split or '', COUNTS)}")
     count = COUNTS[split] if n is None else n
-    check_count(n, "listing heart cases")
+    check_count(n, f"listing {kind} cases")
     if count > MOST:
-        raise ValueError(f"listing heart cases: got n = {count}; wanted at most {MOST}")
-    return HeartNames(split, range(count))
+        raise ValueError(f"listing {kind} cases: got n = {count}; wanted at most {MOST}")
+    return HeartNames(split, range(count), kind)
 
 
 def read(root: Path | None, case: str, *, n_frames: int = 12, shape: tuple[int, int] = (64, 64)) -> Scan:

@@ -77,7 +77,8 @@ class TrainingBatches:
 
     `read(case) -> Scan`; `frames` queried frames per case (None: all); `points` queried points per case
     (None: dense); `augment(scan, generator) -> Scan` is applied before simulation. `frame_counts`: cines are
-    brought to one of these lengths, drawn per step, so that cases of any length share a batch.
+    brought to one of these lengths, drawn per step, so that cases of any length share a batch: by
+    `redraw(case, n_frames)` where cases are drawn and not stored, else by interpolation.
     """
 
     cases: Sequence[str]
@@ -89,6 +90,7 @@ class TrainingBatches:
     seed: int = 0
     augment: Callable[[Scan, torch.Generator], Scan] | None = None
     frame_counts: tuple[int, ...] | None = None
+    redraw: Callable[[str, int], Scan] | None = None
 
     def __call__(self, step: int) -> Batch:
         draw = generator("batch", self.seed, step)
@@ -100,12 +102,17 @@ class TrainingBatches:
             tuple(names), measurement, stack_targets([t for _, t, _ in items]), tuple(r for _, _, r in items)
         )
 
+    def _scan(self, name: str, n_frames: int | None) -> Scan:
+        if n_frames is None:
+            return self.read(name)
+        if self.redraw is not None:
+            return self.redraw(name, n_frames)
+        return resample_frames(self.read(name), n_frames)
+
     def _case(
         self, name: str, words: Words, draw: torch.Generator, n_frames: int | None
     ) -> tuple[Measurement, Targets, float]:
-        scan = self.read(name)
-        if n_frames is not None:
-            scan = resample_frames(scan, n_frames)
+        scan = self._scan(name, n_frames)
         if self.augment is not None:
             scan = self.augment(scan, draw)
         acceleration = pick(self.acquisition.accelerations, draw)

@@ -8,6 +8,7 @@ from kwise.phantom.subject_heart import subject_heart
 from kwise.phantom.surfaces import cavity_areas, contraction, lv_volume
 from kwise.phantom.views import ORDER, planes
 from kwise.phantom.whole_heart import examination, sample_chambers
+from kwise.phantom.wide import wide_heart_scan
 
 __all__ = [
     "DISEASES",
@@ -30,4 +31,5 @@ __all__ = [
     "sample_chambers",
     "short_axis_points",
     "subject_heart",
+    "wide_heart_scan",
 ]

@@ -45,6 +45,7 @@ class LeftVentricle:
     equator: float
     papillary: Tensor  # (2, 4): angle, radius, depth of its centre below the wall in radii, elongation
     trabeculae: float
+    lining: float = 0.0  # mm of pool next to the wall that look like muscle at ED, twice as much at ES
 
 
 @dataclass(frozen=True)

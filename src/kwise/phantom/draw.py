@@ -1,6 +1,7 @@
 """Drawing a patient: ranges of health and illness, and every parameter of one heart from its case name."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +18,7 @@ BASE_RV_ANGLE = math.radians(165.0)  # LV -> RV centre: image left, slightly dow
 
 
 @dataclass(frozen=True)
-class _Kind:
+class Kind:
     """Ranges of one way of being healthy or ill."""
 
     share: float
@@ -30,25 +31,25 @@ class _Kind:
 
 
 KINDS = {
-    "healthy": _Kind(0.25, (19.5, 26.5), (6.0, 10.0), (0.50, 0.72), (18.0, 34.0), 0.2, 0.15),
-    "dilated": _Kind(0.23, (25.0, 35.0), (5.0, 9.0), (0.15, 0.45), (13.0, 36.0), 0.2, 0.3),
-    "hypertrophic": _Kind(0.22, (16.5, 24.0), (9.5, 17.0), (0.55, 0.82), (12.0, 30.0), 0.4, 0.2),
-    "infarcted": _Kind(0.15, (21.0, 31.0), (5.5, 10.0), (0.18, 0.55), (14.0, 33.0), 0.35, 0.7),
-    "rv_enlarged": _Kind(0.15, (16.5, 25.0), (5.5, 9.0), (0.40, 0.70), (30.0, 50.0), 0.2, 0.2),
+    "healthy": Kind(0.25, (19.5, 26.5), (6.0, 10.0), (0.50, 0.72), (18.0, 34.0), 0.2, 0.15),
+    "dilated": Kind(0.23, (25.0, 35.0), (5.0, 9.0), (0.15, 0.45), (13.0, 36.0), 0.2, 0.3),
+    "hypertrophic": Kind(0.22, (16.5, 24.0), (9.5, 17.0), (0.55, 0.82), (12.0, 30.0), 0.4, 0.2),
+    "infarcted": Kind(0.15, (21.0, 31.0), (5.5, 10.0), (0.18, 0.55), (14.0, 33.0), 0.35, 0.7),
+    "rv_enlarged": Kind(0.15, (16.5, 25.0), (5.5, 9.0), (0.40, 0.70), (30.0, 50.0), 0.2, 0.2),
 }
 
 
-def kind_of(case: str) -> str:
-    """Which row of KINDS a case is drawn from."""
-    u = Draws(case, "kind").between(0.0, sum(k.share for k in KINDS.values()))
-    for name, kind in KINDS.items():
+def kind_of(case: str, kinds: Mapping[str, Kind] = KINDS) -> str:
+    """Which row of `kinds` a case is drawn from."""
+    u = Draws(case, "kind").between(0.0, sum(k.share for k in kinds.values()))
+    for name, kind in kinds.items():
         u -= kind.share
         if u < 0:
             return name
     return name
 
 
-def _draw_beat(case: str, kind: _Kind) -> Beat:
+def _draw_beat(case: str, kind: Kind) -> Beat:
     d = Draws(case, "beat")
     ejection = d.between(*kind.ejection)
     late_start = d.between(0.68, 0.8)
@@ -86,7 +87,7 @@ def _draw_papillary(d: Draws, away: float, size: float) -> Tensor:
     return torch.tensor(rows)
 
 
-def _draw_lv(case: str, kind: _Kind, beat: Beat, size: float, away: float) -> LeftVentricle:
+def _draw_lv(case: str, kind: Kind, beat: Beat, size: float, away: float) -> LeftVentricle:
     d = Draws(case, "lv")
     endo = d.shape(0.0, 0.10, 0.05, 0.03)
     motion = d.shape(kind.regional, 0.5 * kind.regional)
@@ -109,7 +110,7 @@ def _draw_lv(case: str, kind: _Kind, beat: Beat, size: float, away: float) -> Le
     )
 
 
-def _draw_rv(case: str, kind: _Kind, lv: LeftVentricle, angle: float, size: float) -> RightVentricle:
+def _draw_rv(case: str, kind: Kind, lv: LeftVentricle, angle: float, size: float) -> RightVentricle:
     d = Draws(case, "rv")
     epi, width = lv.radius + lv.wall, size * d.between(*kind.rv_width)
     return RightVentricle(
@@ -202,7 +203,7 @@ def draw_chest(case: str, look: Look, rotation: float, far: float) -> Chest:
     )
 
 
-def _reach(rv: RightVentricle, epi: float) -> float:
+def reach(rv: RightVentricle, epi: float) -> float:
     """Distance (mm) from the middle of both ventricles to the farthest point of their outlines at ED."""
     basis = ring(48)
     shape = rv.shape @ basis
@@ -211,13 +212,13 @@ def _reach(rv: RightVentricle, epi: float) -> float:
     return max(epi + 0.5 * rv.width, float((u.square() + v.square()).max().sqrt()))
 
 
-def draw_heart(case: str) -> Heart:
+def draw_heart(case: str, kinds: Mapping[str, Kind] = KINDS) -> Heart:
     """Draw every parameter of the patient called `case`: the same name gives the same heart on every machine.
 
     The centre of LV and RV together lies uniformly within +-13 % of a 160 mm field of view in x and y, the
-    rotation within +-45 degrees, the scale within +-15 %.
+    rotation within +-45 degrees, the scale within +-15 %. `kinds` are the ways of being healthy or ill.
     """
-    kind = KINDS[kind_of(case)]
+    kind = kinds[kind_of(case, kinds)]
     d = Draws(case, "pose")
     far = POSITION_RANGE * REFERENCE_FOV_MM
     middle = (d.between(-far, far), d.between(-far, far))
@@ -235,7 +236,7 @@ def draw_heart(case: str) -> Heart:
         case=case,
         centre=centre,
         middle=middle,
-        reach=_reach(rv, epi) + 15.0,
+        reach=reach(rv, epi) + 15.0,
         beat=beat,
         lv=lv,
         rv=rv,

@@ -73,7 +73,8 @@ def _paint_heart(heart: Heart, w: Walls, image: Tensor, times: Tensor, edge: flo
     right = torch.maximum(w.rv + rv.trabeculae * (texture[2] - 0.1).clamp(0, 1.2), 0.6 - w.epi)
     strands = 1 - 0.08 * rv.trabeculae * (texture[3] - 0.4).clamp(0, 1.2)
     image = paint(image, look.rv_blood * blood * strands, right, edge)
-    rough = w.endo + heart.lv.trabeculae * (texture[3] - 0.1).clamp(0, 1.2)
+    dense = heart.lv.lining * (1 + w.squeeze)
+    rough = w.endo + dense + heart.lv.trabeculae * (texture[3] - 0.1).clamp(0, 1.2)
     left = torch.maximum(rough, _papillary(heart, w))
     return paint(image, blood, left, edge)
 

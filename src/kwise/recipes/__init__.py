@@ -9,11 +9,13 @@ from kwise.recipes.kmtr import kmtr_chain, kmtr_recipes
 from kwise.recipes.kspace_transformer import kspace_transformer_recipes
 from kwise.recipes.raw import raw_recipes
 from kwise.recipes.recipe import Recipe
+from kwise.recipes.wide import wide_recipes
 
 __all__ = ["CHAINS", "RECIPES", "Recipe", "recipe"]
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     **disk_recipes(),
+    **wide_recipes(),
     **acdc_recipes(),
     **kspace_transformer_recipes(),
     **raw_recipes(),

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from kwise.data.acdc_folds import N_FOLDS
-from kwise.recipes import RECIPES
+from kwise.recipes import RECIPES, wide
 from kwise.recipes.acdc import FINE_TUNED, FOLDED
 from kwise.recipes.disk import ACCELERATIONS, PUBLISHED, SMALL
 from kwise.recipes.recipe import Recipe
@@ -20,14 +20,16 @@ from kwise.report.table import (
     to_text,
 )
 
-SCALES = ("small", "acdc", "folds", "paper")
+SCALES = ("small", "wide", "acdc", "folds", "unseen", "paper")
 HEADLINES = ("harmonic_unet", "disk_plus", "syn_net_shared")  # three seeds each
+LONGER = ("harmonic_unet_wide",)
 CONTROLLED = ("harmonic_unet", "disk_plus")  # models whose controls are rows of the table
 
 
 def rows(scale: str) -> Iterator[Row]:
-    """All rows of a scale: "small" (phantom), "acdc" (real hearts), "folds" (real hearts, cross-validated),
-    "paper" (DiSK at its own size).
+    """All rows of a scale: "small" (phantom), "wide" (the same hearts, after more training on wider ones),
+    "acdc" (real hearts), "folds" (real hearts, cross-validated), "unseen" (real hearts, trained on phantoms
+    alone), "paper" (DiSK at its own size).
     """
     if scale == "paper":
         for rate in ACCELERATIONS:
@@ -36,8 +38,8 @@ def rows(scale: str) -> Iterator[Row]:
         return
     if scale not in SCALES:
         raise ValueError(f"choosing a scale: got {scale!r}; wanted one of {', '.join(SCALES)}")
-    if scale == "folds":
-        yield from _folds()
+    if scale in SPECIAL:
+        yield from SPECIAL[scale]()
         return
     for make in SMALL:
         recipe = make()
@@ -56,6 +58,30 @@ def _folds() -> Iterator[Row]:
             yield Row(name, recipe, "disk_folds", suffix=f"_fold{fold}", split="val", n=None)
 
 
+def _wide() -> Iterator[Row]:
+    for name, recipe in wide.compared().items():
+        row = Row(name, recipe, "disk_wide", asked=wide.on_hearts(recipe))
+        yield row
+        if name == "harmonic_unet_wide":
+            yield from _controls(row)
+
+
+def _unseen() -> Iterator[Row]:
+    """The patients of both splits: none was trained on, though those of "train" were looked at."""
+    for name, recipe in wide.compared().items():
+        for split in ("train", "val"):
+            asked = wide.on_patients(recipe)
+            yield Row(name, recipe, "disk_unseen", suffix=f"_{split}", split=split, n=None, asked=asked)
+
+
+def _controls(row: Row) -> Iterator[Row]:
+    for control in ("shuffled_kspace", "centre_only"):
+        yield replace(row, name=f"{row.name}_{control}", control=control)
+
+
+SPECIAL = {"folds": _folds, "wide": _wide, "unseen": _unseen}
+
+
 def row_name(recipe: Recipe) -> str:
     """disk_plus for disk_plus_small and for disk_plus_acdc."""
     return recipe.name.rpartition("_")[0]
@@ -70,8 +96,7 @@ def _variants(recipe: Recipe, scale: str) -> Iterator[Row]:
     if name == "mean_shape":
         yield replace(plain, name="mean_shape_true_centre", true_centre=True)
     if name in CONTROLLED and recipe.seed == 0:
-        for control in ("shuffled_kspace", "centre_only"):
-            yield replace(plain, name=f"{name}_{control}", control=control)
+        yield from _controls(plain)
 
 
 def table(scale: str, results: Path = Path("results")) -> str:
@@ -80,13 +105,14 @@ def table(scale: str, results: Path = Path("results")) -> str:
     scores = read_results(folder)
     order = row_names(rows(scale))
     # The paper's patients are neither ACDC's nor ours.
-    published = {} if scale in ("acdc", "folds") else PUBLISHED
+    published = {} if scale in ("acdc", "folds", "unseen") else PUBLISHED
     parts = [
         score_table(scores, "dice_foreground", order=order),
         score_table(scores, "soft_foreground", order=order, published=published),
         score_table(scores, "hd_foreground_px", order=order),
     ]
-    parts += [difference_table(scores, model, order=order) for model in HEADLINES if model in scores]
+    compared = [model for model in (*LONGER, *HEADLINES) if model in scores]
+    parts += [difference_table(scores, model, order=order) for model in compared]
     parts += [agreement_table(scores, quantity, order=order) for quantity in QUANTITIES]
     parts.append(frame_table(read_results(folder, "frames"), 8.0, order=order))
     return "\n".join(to_text(part) for part in parts)

@@ -19,7 +19,8 @@ class Row:
     """One row: a trained recipe, and how it is scored on `n` cases (None: all) of a split.
 
     `table` is the folder of its scores. `suffix` ends the names of its files, where several runs share a row
-    because every R has a model of its own. `rates` and `task` are the recipe's own where None; `make`, for a
+    because every R has a model of its own. `asked` is the recipe by whose data set and acquisition it is
+    scored. It, `rates` and `task` are the recipe's own where None; `make`, for a
     row that no network stands behind, writes its scores into a folder.
     """
 
@@ -33,6 +34,7 @@ class Row:
     n: int | None = 100
     rates: tuple[float, ...] | None = None
     task: Task | None = None
+    asked: Recipe | None = None
     make: "Callable[[Row, Path, Path], object] | None" = None
 
     @property
@@ -101,12 +103,13 @@ def regenerate(
 
 def score_row(row: Row, checkpoint: Path, folder: Path, rates: Sequence[float] | None = None) -> Path:
     """Score a row's checkpoint at all rates of its recipe."""
+    asked = row.asked or row.recipe
     return evaluate_checkpoint(
         checkpoint,
         folder,
-        rates or row.rates or row.recipe.acquisition.accelerations,
-        data=source(row.recipe),
-        acquisition=row.recipe.acquisition,
+        rates or row.rates or asked.acquisition.accelerations,
+        data=source(asked),
+        acquisition=asked.acquisition,
         task=row.recipe.task if row.task is None else row.task,
         split=row.split,
         n=row.n,

@@ -24,7 +24,7 @@ from kwise.recipes.preprocessing import preprocessing_of
 from kwise.recipes.recipe import Recipe
 from kwise.recipes.starting import build
 from kwise.training import is_first_process, train
-from kwise.types import Batch, Prediction, Targets
+from kwise.types import Batch, Prediction, Scan, Targets
 
 RECIPE = "recipe.json"  # of a run folder: the recipe as it is run
 
@@ -62,7 +62,12 @@ def training_batches(recipe: Recipe, root: str | None = None) -> TrainingBatches
         recipe.seed,
         AUGMENTATIONS[recipe.augment],
         recipe.frame_counts,
+        None if data.stored else partial(_redraw, recipe),
     )
+
+
+def _redraw(recipe: Recipe, case: str, n_frames: int) -> Scan:
+    return source(replace(recipe, n_frames=n_frames)).read(None, case)
 
 
 def loss_of(recipe: Recipe, stage: str, model: nn.Module, batch: Batch) -> Tensor:
