@@ -19,11 +19,12 @@ from kwise.phenotypes import DISEASES, PHENOTYPES
 from kwise.recipes import CHAINS, RECIPES
 from kwise.recipes.kmtr import ROWS, SCALES, kmtr_chain
 from kwise.recipes.kmtr_plain import age_and_sex, from_segmentation, sizes_of
-from kwise.recipes.kmtr_table import PUBLISHED, folder_name, rows, text
+from kwise.recipes.kmtr_table import PUBLISHED, folder_name, rows, tables
 from kwise.recipes.rows import Row
 from kwise.recipes.starting import ENCODERS, build
 from kwise.report.disease_tables import auc, average_precision, called
 from kwise.report.results import read_results
+from kwise.report.table import to_text
 from kwise.tasks import Diagnosis, Phenotypes
 from kwise.types import Scan
 
@@ -292,7 +293,7 @@ def write_scores(folder: Path, answers: dict[str, float], n: int = 40) -> None:
 
 def test_all_tables_print_from_scores(tmp_path: Path) -> None:
     write_scores(tmp_path, {"kmtr": 0.2, "unaligned": 0.9, "mae": 0.3})
-    printed = text("small", tmp_path)
+    printed = "\n".join(map(to_text, tables("small", tmp_path)))
     for word in (
         "MAE ± sd",
         "limits of agreement",
@@ -306,7 +307,7 @@ def test_all_tables_print_from_scores(tmp_path: Path) -> None:
         assert word in printed, word
     assert "0.737" in printed and PUBLISHED["CAD"]["k-MTR"][0] == 0.737
     with pytest.raises(ValueError, match="got no scores"):
-        text("paper", tmp_path)
+        tables("paper", tmp_path)
 
 
 def test_figures_are_drawn_from_scores(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from kwise.recipes.run import build, loss_of, train_recipe, training_batches
 from kwise.recipes.scoring import evaluate_checkpoint
 from kwise.recipes.tables import TABLES
 from kwise.report.results import read_scores
+from kwise.report.table import to_text
 from kwise.tasks import Reconstruction
 from kwise.training import Stage, schedule
 from kwise.types import Measurement
@@ -133,7 +134,7 @@ def test_an_unknown_scale_and_missing_scores(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="choosing a scale: got 'acdc'; wanted small or paper"):
         list(table.rows("acdc"))
     with pytest.raises(ValueError, match="printing a table: got no scores such as"):
-        table.text("small", tmp_path)
+        table.tables("small", tmp_path)
     assert tuple(TABLES) == PAPERS
     assert {scale for paper in TABLES.values() for scale in paper.scales} == set(SCALES)
 
@@ -149,7 +150,7 @@ def test_train_score_print_and_draw(tmp_path: Path) -> None:
     again = (results / rows[0].place / "scores.csv").stat().st_mtime_ns
     regenerate(rows, results, runs)
     assert (results / rows[0].place / "scores.csv").stat().st_mtime_ns == again
-    printed = table.text("small", results)
+    printed = "\n".join(map(to_text, table.tables("small", results)))
     for word in ("Table 2, Gaussian 2D", "zero_filled", "unet, published", "31.27", "complex_nmse"):
         assert word in printed, word
     drawn = figures.figures("small", results, runs, tmp_path / "figures")

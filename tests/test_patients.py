@@ -8,10 +8,11 @@ import pytest
 from kwise.data import dataset
 from kwise.data.acdc_folds import N_FOLDS
 from kwise.recipes import RECIPES
-from kwise.recipes.patients import SIZES, _commonest, _diagnoses, expert_labels, rows, text, train_mean
+from kwise.recipes.patients import SIZES, _commonest, _diagnoses, expert_labels, rows, tables, train_mean
 from kwise.recipes.tables import TABLES
 from kwise.report.group_tables import group_table
 from kwise.report.results import read_results
+from kwise.report.table import to_text
 
 
 def heart(left: float, fraction: float, mass: float) -> dict[str, float]:
@@ -71,7 +72,7 @@ def test_floor_and_labels_are_scored_and_printed(real_data: Path, tmp_path: Path
             row.make(row, tmp_path / row.place, tmp_path)
     scores = read_results(tmp_path / "kmtr_acdc_patients")
     assert {len(seeds[0]) for seeds in scores.values()} == {160} and len(scores) == 3
-    printed = text(tmp_path)
+    printed = "\n".join(map(to_text, tables(tmp_path)))
     assert "LVEF_percent" in printed and "Diagnosis, R = 4" in printed
     right = [row["group"] == row["group_answered"] for row in scores["expert_labels"][0]]
     assert sum(right) / len(right) > 0.85, "volumes tell the groups of ACDC apart"
@@ -83,7 +84,7 @@ def test_floor_and_labels_are_scored_and_printed(real_data: Path, tmp_path: Path
 def test_the_table_is_a_scale_of_kmtr(tmp_path: Path) -> None:
     assert "acdc" in TABLES["kmtr"].scales
     with pytest.raises(ValueError, match="got no scores"):
-        TABLES["kmtr"].text("acdc", tmp_path)
+        TABLES["kmtr"].tables("acdc", tmp_path)
     recipe = RECIPES["harmonic_unet_stack_fold3"]()
     assert (
         recipe.dataset == "acdc_stack_fold3"

@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from kwise.recipes.raw import COILS, IMAGES, SAMPLING, raw_recipes
-from kwise.recipes.raw_table import COMPARISONS, figures, rows, text
+from kwise.recipes.raw_table import COMPARISONS, figures, rows, tables
 from kwise.recipes.recipe import Recipe
 from kwise.recipes.run import build, loss_of, train_recipe, training_batches
 from kwise.recipes.scoring import evaluate_checkpoint
 from kwise.report.results import read_results
+from kwise.report.table import to_text
 
 SMALL = {
     "disk_plus": {"width": 16, "n_layers": 1, "n_heads": 2, "n_positions": 4, "n_profiles": 2},
@@ -63,7 +64,7 @@ def test_every_recipe_learns_from_a_batch(name: str) -> None:
 
 def test_the_tables_print_what_has_scores(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="got no scores such as"):
-        text("small", tmp_path)
+        tables("small", tmp_path)
     listed = [row for row in rows("small") if row.table != "raw_coils"]
     for row in listed:
         recipe = tiny(row.recipe)
@@ -71,7 +72,7 @@ def test_the_tables_print_what_has_scores(tmp_path: Path) -> None:
         evaluate_checkpoint(made, tmp_path / row.place, (8.0,), n=2)
     scores = read_results(tmp_path / "raw_sampling")
     assert set(scores) == {"disk_plus_lines", "disk_plus_radial", "disk_plus_spiral"}
-    printed = text("small", tmp_path)
+    printed = "\n".join(map(to_text, tables("small", tmp_path)))
     assert "sampling at equal samples: dice_foreground" in printed
     assert "psnr_db: difference to d5c5_one_coil" in printed and COMPARISONS["raw_coils"][0] not in printed
     assert [path.name for path in figures("small", tmp_path, tmp_path, tmp_path)] == ["raw_sampling_dice.png"]

@@ -34,6 +34,7 @@ from kwise.recipes.run import (
 )
 from kwise.recipes.scoring import evaluate_checkpoint
 from kwise.report.results import read_results, read_scores
+from kwise.report.table import to_text
 from kwise.tasks import Reconstruction, Segmentation
 from kwise.tasks.segmentation import quick_dice
 from kwise.training import train
@@ -297,7 +298,7 @@ def test_train_score_and_print(tmp_path: Path) -> None:
     again = score(tmp_path / "again", (2.0, 8.0))
     assert again.read_text() == path.read_text(), "two scorings of one checkpoint differ"
     assert set(read_results(results)) == {"syn_net_shared", "syn_net"}
-    text = disk_table.table("small", tmp_path / "results")
+    text = "\n".join(map(to_text, disk_table.tables("small", tmp_path / "results")))
     assert "syn_net_shared" in text and "R = 8" in text.replace("R=8", "R = 8")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from kwise.cli.words import Verb, count, positive, whole, word_of
 
 PAPERS = ("disk", "kspace_transformer", "raw", "kmtr")
-SCALES = ("small", "acdc", "folds", "paper")
+SCALES = ("small", "wide", "acdc", "folds", "unseen", "paper")
 
 
 def add_learning(verb: Verb) -> None:
@@ -78,19 +78,31 @@ def _table(verb: Verb) -> None:
     def run(options: argparse.Namespace) -> None:
         from kwise.cli.recipes import run_table
 
-        run_table(options.paper, options.scale, options.rerun, options.only, options.results, options.figures)
+        run_table(
+            options.paper,
+            options.scale,
+            options.rerun,
+            options.only,
+            options.results,
+            options.figures,
+            options.markdown,
+        )
 
     example = "kwise table disk --scale small"
     parser = verb("table", "print a paper's table: ours beside the published numbers", example, run)
     add = parser.add_argument
     add("paper", type=partial(word_of, PAPERS), metavar="PAPER", help=" or ".join(PAPERS))
-    scales = "small (default), paper; of disk and kmtr acdc (real hearts), of disk folds (cross-validated)"
+    scales = (
+        "small (default), paper; of disk and kmtr acdc (real hearts); of disk folds (cross-validated), wide "
+        "(longer, on wider hearts) and unseen (real hearts, trained on phantoms alone)"
+    )
     add("--scale", default="small", type=partial(word_of, SCALES), help=scales)
     add(
         "--rerun",
         action="store_true",
         help="first train and score whatever has no scores yet",
     )
+    add("--markdown", action="store_true", help="print GitHub Markdown")
     add("--only", metavar="ROW", help="with --rerun: this row alone, such as disk_plus")
     add(
         "--results",

@@ -91,11 +91,18 @@ def run_evaluate(
 
 
 def run_table(
-    paper: str, scale: str, rerun: bool, only: str | None, results: Path, folder: Path | None
+    paper: str,
+    scale: str,
+    rerun: bool,
+    only: str | None,
+    results: Path,
+    folder: Path | None,
+    markdown: bool = False,
 ) -> None:
     """Print the table of a paper; with `rerun` make what is missing first, with `folder` draw its figures."""
     from kwise.recipes.rows import regenerate, row_names
     from kwise.recipes.tables import TABLES
+    from kwise.report.table import to_markdown, to_text
 
     table = TABLES[paper]
     names = row_names(table.rows(scale))
@@ -103,7 +110,8 @@ def run_table(
         raise ValueError(f"choosing a row: got {only!r}; wanted {nearest(only, names)}")
     if rerun:
         regenerate(table.rows(scale), results, only=only)
-    print(table.text(scale, results))
+    form = to_markdown if markdown else to_text
+    print("\n".join(map(form, table.tables(scale, results))))
     if folder is not None:
         for made in table.figures(scale, results, Path("runs"), folder):
             print(f"wrote {made}")

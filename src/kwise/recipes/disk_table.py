@@ -9,15 +9,15 @@ from kwise.recipes import RECIPES, wide
 from kwise.recipes.acdc import FINE_TUNED, FOLDED
 from kwise.recipes.disk import ACCELERATIONS, PUBLISHED, SMALL
 from kwise.recipes.recipe import Recipe
-from kwise.recipes.rows import Row, row_names
+from kwise.recipes.rows import Row, no_scores, row_names
 from kwise.report.results import read_results
 from kwise.report.table import (
     QUANTITIES,
+    Table,
     agreement_table,
     difference_table,
     frame_table,
     score_table,
-    to_text,
 )
 
 SCALES = ("small", "wide", "acdc", "folds", "unseen", "paper")
@@ -99,9 +99,13 @@ def _variants(recipe: Recipe, scale: str) -> Iterator[Row]:
         yield from _controls(plain)
 
 
-def table(scale: str, results: Path = Path("results")) -> str:
-    """The whole table as text: Dice, soft Dice beside the published rows, differences, areas, frames."""
+def tables(scale: str, results: Path = Path("results")) -> list[Table]:
+    """The whole table in parts: Dice, soft Dice beside the published rows, differences, areas, frames;
+    ValueError where there are no scores at all.
+    """
     folder = results / f"disk_{scale}"
+    if not any(folder.glob("*/seed*/scores*.csv")):
+        raise no_scores("disk", scale, folder)
     scores = read_results(folder)
     order = row_names(rows(scale))
     # The paper's patients are neither ACDC's nor ours.
@@ -115,4 +119,4 @@ def table(scale: str, results: Path = Path("results")) -> str:
     parts += [difference_table(scores, model, order=order) for model in compared]
     parts += [agreement_table(scores, quantity, order=order) for quantity in QUANTITIES]
     parts.append(frame_table(read_results(folder, "frames"), 8.0, order=order))
-    return "\n".join(to_text(part) for part in parts)
+    return parts

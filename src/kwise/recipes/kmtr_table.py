@@ -23,7 +23,7 @@ from kwise.report.phenotype_tables import (
     r2_table,
 )
 from kwise.report.results import Results, read_results
-from kwise.report.table import Table, difference_table, score_table, to_text
+from kwise.report.table import Table, difference_table, score_table
 from kwise.tasks import Diagnosis, Phenotypes, Reconstruction, Segmentation
 
 PARTS = ("phenotypes", "diseases", "segmentation", "reconstruction", "sweep")
@@ -55,8 +55,8 @@ PUBLISHED: dict[str, dict[str, tuple[float | None, ...]]] = {
 PUBLISHED_DICE = {"kmtr": {8.0: (0.85, math.nan)}}
 PUBLISHED_PSNR = {"kmtr": {4.0: (38.18, math.nan)}, "k_gin": {4.0: (38.30, math.nan)}}
 SAID = (
-    "The published numbers are of 42,000 simulated UK Biobank subjects; of its Table 1 the text has none.\n"
-    "All subjects here are synthetic: the virtual population, drawn from names. They compare models alone.\n"
+    "The published numbers are of 42,000 simulated UK Biobank subjects; of its Table 1 the text has none.",
+    "All subjects here are synthetic: the virtual population, drawn from names. They compare models alone.",
 )
 
 
@@ -124,10 +124,11 @@ def scores_of(part: str, scale: str, results: Path) -> Results:
     return read_results(folder) if any(folder.glob("*/seed*/scores*.csv")) else {}
 
 
-def text(scale: str, results: Path) -> str:
-    """All tables as text, the published numbers beside ours; ValueError where there are no scores at all."""
-    order, parts = row_names(rows(scale)), []
-    for part, tables in (
+def tables(scale: str, results: Path) -> list[Table]:
+    """All tables, the published numbers beside ours; ValueError where there are no scores at all."""
+    order = row_names(rows(scale))
+    parts: list[Table] = []
+    for part, tables_of in (
         ("phenotypes", _phenotype_tables),
         ("diseases", _disease_tables),
         ("segmentation", _segmentation_tables),
@@ -136,11 +137,11 @@ def text(scale: str, results: Path) -> str:
     ):
         scores = scores_of(part, scale, results)
         if scores:
-            parts += tables(scores, order)
+            parts += tables_of(scores, order)
     if not parts:
         where = results / folder_name("phenotypes", scale)
         raise no_scores("kmtr", scale, where)
-    return "\n".join([*(to_text(part) for part in parts), SAID])
+    return [*parts[:-1], replace(parts[-1], notes=(*parts[-1].notes, *SAID))]
 
 
 def _phenotype_tables(scores: Results, order: list[str]) -> list[Table]:

@@ -14,7 +14,7 @@ from kwise.recipes.kspace_transformer import (
 )
 from kwise.recipes.rows import Row, no_scores, row_names
 from kwise.report.results import read_results
-from kwise.report.table import Table, difference_table, score_table, to_text
+from kwise.report.table import Table, difference_table, score_table
 
 SCALES = ("small", "paper")
 MEASURES = ("psnr_db", "ssim", "nmse", "complex_psnr_db", "complex_ssim", "complex_nmse")
@@ -43,8 +43,8 @@ def folder_name(data: str, family: str) -> str:
     return f"kspace_transformer_{data}_{family}"
 
 
-def text(scale: str, results: Path) -> str:
-    """Tables 1 to 3 as text, ours beside the published numbers, with the paired differences to plus and to
+def tables(scale: str, results: Path) -> list[Table]:
+    """Tables 1 to 3, ours beside the published numbers, with the paired differences to plus and to
     the original; ValueError where there are no scores at all.
     """
     order = row_names(rows(scale))
@@ -56,7 +56,7 @@ def text(scale: str, results: Path) -> str:
     if not parts:
         where = results / folder_name("small" if scale == "small" else "oasis", "1d")
         raise no_scores("kspace_transformer", scale, where)
-    return "\n".join(to_text(part) for part in parts)
+    return parts
 
 
 def _tables(results: Path, data: str, family: str, order: list[str]) -> list[Table]:

@@ -31,7 +31,7 @@ from kwise.recipes.scoring import rounded
 from kwise.report.group_tables import group_table
 from kwise.report.phenotype_tables import agreement_table, error_table, r2_table
 from kwise.report.results import read_results
-from kwise.report.table import to_text
+from kwise.report.table import Table
 from kwise.types import Scan
 
 SCALE = "acdc"
@@ -193,13 +193,13 @@ def _features(said: Mapping[str, Sizes], cases: Sequence[str]) -> np.ndarray:
     return np.nan_to_num(np.column_stack([table, *ratios]))
 
 
-def text(results: Path) -> str:
+def tables(results: Path) -> list[Table]:
     """Errors of volumes and ejection fractions, then the diagnoses; ValueError where there are no scores."""
     where = results / folder_name("patients", SCALE)
     if not any(where.glob("*/seed*/scores.csv")):
         raise no_scores("kmtr", SCALE, where)
     scores, order = read_results(where), row_names(rows())
-    parts = [
+    return [
         table
         for rate in STACK_ACCELERATIONS
         for table in (
@@ -209,4 +209,3 @@ def text(results: Path) -> str:
             group_table(scores, rate, order=order),
         )
     ]
-    return "\n".join(map(to_text, parts))

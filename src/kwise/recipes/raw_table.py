@@ -6,7 +6,7 @@ from pathlib import Path
 from kwise.recipes.raw import COILS, IMAGES, SAMPLING
 from kwise.recipes.rows import Row, no_scores
 from kwise.report.results import read_results
-from kwise.report.table import Table, difference_table, score_table, to_text
+from kwise.report.table import Table, difference_table, score_table
 
 SCALES = ("small",)
 # Folder of scores -> what is compared, its recipes (the first is the reference), the columns printed.
@@ -26,7 +26,7 @@ def rows(scale: str) -> Iterator[Row]:
             yield Row(make.__name__.removesuffix("_raw"), make(), folder)
 
 
-def text(scale: str, results: Path) -> str:
+def tables(scale: str, results: Path) -> list[Table]:
     """Every comparison that has scores: the columns, and the paired differences to its reference; ValueError
     where there are no scores at all.
     """
@@ -42,7 +42,7 @@ def text(scale: str, results: Path) -> str:
     if not parts:
         where = results / next(iter(COMPARISONS))
         raise no_scores("raw", scale, where)
-    return "\n".join(to_text(part) for part in parts)
+    return parts
 
 
 def figures(scale: str, results: Path, runs: Path, folder: Path) -> list[Path]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from kwise.recipes.recipe import Recipe
 from kwise.recipes.run import source, train_recipe
 from kwise.recipes.scoring import evaluate_checkpoint
+from kwise.report.table import Table
 from kwise.tasks import Task
 
 
@@ -52,13 +53,13 @@ class Row:
 class PaperTable:
     """The table of one paper at several scales, as a few functions of the scale.
 
-    `rows(scale)` in the order of the table; `text(scale, results)` prints it from committed scores;
+    `rows(scale)` in the order of the table; `tables(scale, results)` are its parts, from committed scores;
     `figures(scale, results, runs, folder)` draws what belongs to it and names the files.
     """
 
     scales: tuple[str, ...]
     rows: Callable[[str], Iterator[Row]]
-    text: Callable[[str, Path], str]
+    tables: Callable[[str, Path], Sequence[Table]]
     figures: Callable[[str, Path, Path, Path], list[Path]]
 
 
