@@ -1,7 +1,6 @@
 """Metrics against MONAI and scikit-image, their empty rules, and what must not change them."""
 
 import math
-import time
 
 import numpy as np
 import pytest
@@ -119,13 +118,3 @@ def test_symmetry_and_translation(seed: int, down: int, right: int) -> None:
     assert bool((hd95(a, b, K)[1:].nan_to_num(posinf=99) >= 0).all())
 
 
-def test_distances_of_a_case_are_fast() -> None:
-    ys, xs = torch.meshgrid(torch.arange(64), torch.arange(64), indexing="ij")
-    radius = torch.hypot(ys - 32.0, xs - 30.0)
-    truth = (torch.bucketize(radius, torch.tensor([8.0, 12.0, 18.0])) + 1) % 4
-    frames = truth.expand(12, 64, 64)
-    start = time.perf_counter()
-    for _ in range(5):
-        frame_distances(frames.roll(2, -1), frames, K)
-    # The budget is 100 cases in 20 s, so 1 s for five; alone on a core they take about 0.06 s.
-    assert time.perf_counter() - start < 1.0

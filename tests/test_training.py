@@ -18,7 +18,7 @@ import kwise
 from kwise.atomic import write_atomically
 from kwise.nn.muon import orthogonalised, split_parameters
 from kwise.seeding import generator
-from kwise.training import Stage, optimizers, schedule, train
+from kwise.training import Stage, leave_processes, optimizers, schedule, train
 from kwise.types import Batch, Measurement, Query, Targets
 
 STAGE = Stage(steps=6, learning_rate=1e-2, matrix_rate=1e-2, warmup=2, save_every=3)
@@ -313,6 +313,8 @@ def main(what: str, folder: Path) -> None:
     train(model, batches, loss, stage, folder, progress=False)
     train(model, batches, aside_loss, replace(stage, name="aside"), folder, progress=False)
     torch.save(model.state_dict(), folder / f"rank{os.environ['LOCAL_RANK']}.pt")
+    leave_processes()
+    os._exit(0)  # Gloo's threads may abort a process whose interpreter shuts down (test_kmtr_models.py)
 
 
 if __name__ == "__main__":

@@ -89,6 +89,16 @@ def is_first_process() -> bool:
     return torch.distributed.get_rank() == 0
 
 
+def leave_processes() -> None:
+    """Part from the other training processes, once nothing more is trained here; waits until all have come.
+
+    A process that ends with the group still open may be aborted by the group's threads.
+    """
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
+
+
 def train(
     model: nn.Module,
     batches: Batches,

@@ -15,6 +15,7 @@ from kwise.recipes.overrides import apply_overrides, check_options
 from kwise.recipes.preprocessing import acquisition_of, data_of
 from kwise.recipes.run import train_recipe
 from kwise.recipes.scoring import evaluate_checkpoint
+from kwise.training import leave_processes
 
 
 def run_train(
@@ -27,12 +28,14 @@ def run_train(
         root = Path("runs-changed" if changes else "runs") if folder is None else folder
         for link in CHAINS[name](scale):
             _train_link(link, changes, root, seed, devices)
+        leave_processes()
         return
     recipe = _changed_recipe(name, changes, seed, devices)
     # A changed recipe gets a folder of its own: tables and fine-tuning trust runs/NAME-seedN.
     folder = Path("runs") / f"{name}{'-changed' if changes else ''}-seed{seed}" if folder is None else folder
     print(f"training {name} into {folder}")
     print(f"wrote {train_recipe(recipe, folder)}")
+    leave_processes()
 
 
 def _changed_recipe(name: str, changes: Sequence[str], seed: int, devices: int) -> Recipe:
