@@ -25,7 +25,6 @@ from kwise.data.kspace_file import read_scan
 from kwise.data.nifti import read_nifti
 from kwise.models import MODELS
 from kwise.recipes.overrides import apply_overrides, check_options
-from kwise.report.table import QUANTITIES
 
 VERBS = (
     "convert", "demo", "simulate", "predict", "info", "list", "train", "evaluate", "table", "figure", "serve",
@@ -296,20 +295,3 @@ def test_a_missing_folder_is_named_and_no_temporary_file(tmp_path: Path) -> None
     with pytest.raises(FileNotFoundError) as caught:
         write_atomically(tmp_path / "none" / "p.csv", lambda part: part.write_text("x"))
     assert caught.value.filename == str(tmp_path / "none" / "p.csv")
-
-
-def test_a_table_prints_as_markdown(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    place = tmp_path / "disk_small" / "mean_shape" / "seed0"
-    place.mkdir(parents=True)
-    columns = ["dice_foreground", "soft_foreground", "hd_foreground_px"]
-    for quantity in QUANTITIES.values():
-        columns += quantity[:2]
-    lines = [["case", "acceleration", *dict.fromkeys(columns)]]
-    lines += [[f"heart-test-{i:06d}", "8", *[f"0.{i + 1}"] * (len(lines[0]) - 2)] for i in range(3)]
-    (place / "scores.csv").write_text("\n".join(map(",".join, lines)) + "\n")
-    (place / "frames.csv").write_text("case,acceleration,frame,class,dice\nmean of 3,8,0,LV,0.5\n")
-    assert main(["table", "disk", "--results", str(tmp_path), "--markdown"]) == 0
-    printed = capsys.readouterr().out
-    assert "**dice_foreground**" in printed and "| mean_shape | 0.200" in printed
-    assert main(["table", "disk", "--results", str(tmp_path)]) == 0
-    assert "| mean_shape" not in capsys.readouterr().out

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from kwise.data import heart_dataset
+from kwise.data import sized
 
 # name, frames, grid, pixels of each class, mean of the image, its projection on a fixed wave
 PINNED = (
@@ -11,6 +11,9 @@ PINNED = (
     ("heart-val-000007", 12, 64, (43607, 1880, 1923, 1742), 0.41944290, -4.057e-04),
     ("heart-test-000042", 12, 64, (41275, 1556, 4912, 1409), 0.47262145, 3.295e-05),
     ("heart-demo-000003", 50, 80, (241436, 32374, 22820, 23370), 0.38573286, -9.324e-06),
+    ("wide-train-000001", 12, 64, (38580, 4333, 3801, 2438), 0.41920621, -1.726e-05),
+    ("wide-val-000007", 24, 64, (89168, 3457, 2965, 2714), 0.47045934, -1.511e-06),
+    ("wide-test-000042", 12, 80, (68679, 4143, 2288, 1690), 0.52415061, 1.697e-04),
 )
 
 
@@ -19,7 +22,8 @@ def test_a_name_gives_the_heart_it_always_gave(
     case: str, n_frames: int, side: int, counts: tuple[int, ...], mean: float, wave: float
 ) -> None:
     """Tolerances are those of another processor's arithmetic, far below any change of code."""
-    scan = heart_dataset(n_frames, (side, side)).read(None, case)
+    name = "heart_wide" if case.startswith("wide") else "heart"
+    scan = sized(name, n_frames, (side, side)).read(None, case)
     image = scan.image.double().flatten()
     found = torch.bincount(scan.labels.flatten(), minlength=4)
     assert (found - torch.tensor(counts)).abs().max() <= 2

@@ -21,7 +21,7 @@ from kwise.recipes import RECIPES, Recipe, disk_table, recipe
 from kwise.recipes.disk import ACCELERATIONS, PUBLISHED
 from kwise.recipes.overrides import apply_overrides, check_options
 from kwise.recipes.preprocessing import acquisition_of, data_of, preprocessing_of, task_of
-from kwise.recipes.rows import Row, score_row
+from kwise.recipes.rows import Row, regenerate, score_row
 from kwise.recipes.run import (
     build,
     loss_of,
@@ -34,7 +34,7 @@ from kwise.recipes.run import (
 )
 from kwise.recipes.scoring import evaluate_checkpoint
 from kwise.report.results import read_results, read_scores
-from kwise.report.table import to_text
+from kwise.report.table import QUANTITIES, to_text
 from kwise.tasks import Reconstruction, Segmentation
 from kwise.tasks.segmentation import quick_dice
 from kwise.training import train
@@ -244,6 +244,22 @@ def test_the_small_table_has_its_floors_controls_and_seeds() -> None:
         list(disk_table.rows("huge"))
 
 
+def test_wide_rows_stand_beside_those_of_the_small_table(tmp_path: Path) -> None:
+    columns = "case,acceleration,dice_foreground,soft_foreground,hd_foreground_px," + ",".join(
+        dict.fromkeys(name for pair in QUANTITIES.values() for name in pair[:2])
+    )
+    n = columns.count(",") - 1
+    for place in ("disk_wide/harmonic_unet_wide/seed0", "disk_small/harmonic_unet/seed0"):
+        (tmp_path / place).mkdir(parents=True)
+        lines = [f"heart-test-00000{i},8,{','.join([f'0.{i + 7}'] * n)}" for i in range(3)]
+        (tmp_path / place / "scores.csv").write_text("\n".join([columns, *lines]) + "\n")
+        (tmp_path / place / "frames.csv").write_text(
+            "case,acceleration,frame,class,dice\nmean of 3,8,0,LV,0.5\n"
+        )
+    first = disk_table.tables("wide", tmp_path)[0]
+    assert [row[0] for row in first.rows] == ["harmonic_unet_wide", "harmonic_unet"]
+
+
 def test_wide_rows_are_asked_about_other_cases_than_they_were_trained_on() -> None:
     for row in disk_table.rows("wide"):
         assert row.asked is not None and row.asked.dataset == "heart" and row.split == "test"
@@ -264,6 +280,9 @@ def test_a_row_is_scored_as_it_is_asked(tmp_path: Path) -> None:
     assert [(line["case"], line["acceleration"]) for line in scores] == [
         ("wide-test-000000", 3.0), ("wide-test-000001", 3.0),
     ]  # fmt: skip
+    regenerate([row], tmp_path / "results", tmp_path / "runs")
+    asked = json.loads((tmp_path / "results" / row.place / "asked.json").read_text())
+    assert asked["dataset"] == "heart_wide" and asked["acquisition"]["accelerations"] == [3.0]
 
 
 def test_published_numbers_stand_beside_the_paper_recipes() -> None:

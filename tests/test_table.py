@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kwise.cli import main
 from kwise.evaluate import write_scores
 from kwise.report.results import Results, Row, read_results, read_scores
 from kwise.report.statistics import agreement, bootstrap_interval, case_means, compare, summarise, wilcoxon_p
@@ -210,3 +211,29 @@ def test_bad_input_is_one_clear_line(results: Results, tmp_path: Path) -> None:
     write_scores(tmp_path / "bad" / "seed0" / "scores_again.csv", rows(0.0)[:1])
     with pytest.raises(ValueError, match="twice"):
         read_results(tmp_path)
+
+
+def test_a_table_prints_as_markdown(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    place = tmp_path / "disk_small" / "mean_shape" / "seed0"
+    place.mkdir(parents=True)
+    columns = ["dice_foreground", "soft_foreground", "hd_foreground_px"]
+    for quantity in QUANTITIES.values():
+        columns += quantity[:2]
+    lines = [["case", "acceleration", *dict.fromkeys(columns)]]
+    lines += [[f"heart-test-{i:06d}", "8", *[f"0.{i + 1}"] * (len(lines[0]) - 2)] for i in range(3)]
+    (place / "scores.csv").write_text("\n".join(map(",".join, lines)) + "\n")
+    (place / "frames.csv").write_text("case,acceleration,frame,class,dice\nmean of 3,8,0,LV,0.5\n")
+    assert main(["table", "disk", "--results", str(tmp_path), "--markdown"]) == 0
+    printed = capsys.readouterr().out
+    assert "**dice_foreground**" in printed and "| mean_shape | 0.200" in printed
+    assert main(["table", "disk", "--results", str(tmp_path)]) == 0
+    assert "| mean_shape" not in capsys.readouterr().out
+
+
+def test_frames_count_by_the_cases_behind_them() -> None:
+    def line(of: str, dice: float) -> Row:
+        return {"case": of, "acceleration": 8.0, "frame": 0.0, "class": "LV", "dice": dice}
+
+    frames: Results = {"model": {0: [line("mean of 51", 0.9), line("mean of 6", 0.3)]}}
+    assert frame_table(frames, 8.0).rows == (("model LV", "0.84"),)
+    assert frame_table({"model": {0: [line("a", 0.9), line("b", 0.3)]}}, 8.0).rows == (("model LV", "0.60"),)

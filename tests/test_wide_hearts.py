@@ -3,11 +3,14 @@
 import math
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 
 import pytest
 import torch
 
+from kwise.cli import main
 from kwise.data import DATASETS, sized
+from kwise.data.kspace_file import read_scan
 from kwise.data.loader import Acquisition, TrainingBatches
 from kwise.phantom import draw_heart, heart_scan, kind_of, sample, short_axis_points, wide_heart_scan
 from kwise.phantom.wide import UPRIGHT, WIDE_KINDS, Pose, draw_pose, draw_wide_heart
@@ -119,3 +122,10 @@ def test_drawn_cases_are_drawn_anew_at_the_number_of_frames_of_a_step() -> None:
     drawn = [batches(step) for step in range(8)]
     assert {batch.measurement.n_frames for batch in drawn} == {5, 9}
     assert all((batch.targets.labels != IGNORE).all() for batch in drawn)
+
+
+def test_a_wide_heart_can_be_simulated_by_its_name(tmp_path: Path) -> None:
+    for words in (["--case", "wide-test-000003"], ["--from", "wide-test-000003"]):
+        path = tmp_path / f"{words[0]}.h5"
+        assert main(["simulate", *words, "--acceleration", "8", "-o", str(path)]) == 0
+        assert read_scan(path).case == "wide-test-000003"

@@ -136,7 +136,11 @@ def _simulate(verb: Verb) -> None:
         metavar="PATH",
         help="a patient's folder in the ACDC layout, or a 4-D NIfTI cine",
     )
-    add("--case", default="heart-test-000000", help="without --from: a virtual heart, or population-000000")
+    add(
+        "--case",
+        default="heart-test-000000",
+        help="without --from: a virtual heart, or wide-test-000000 (in any pose), or population-000000",
+    )
     add("--acceleration", type=positive, metavar="R", help="nominal R, e.g. 8")
     add(
         "--mask",

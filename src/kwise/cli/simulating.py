@@ -37,6 +37,10 @@ class Wish:
     seed: int = 0
 
 
+# What the name of a case begins with -> the data set that draws it.
+DRAWN = {"heart": "heart", "wide": "heart_wide", "population": "population"}
+
+
 def run_simulate(wish: Wish, path: Path) -> None:
     """Write the k-space file and say what R was achieved."""
     scan = simulated(read_source(wish), wish)
@@ -50,12 +54,12 @@ def run_simulate(wish: Wish, path: Path) -> None:
 def read_source(wish: Wish) -> Scan:
     """The magnitude images to start from."""
     if wish.source is None:
-        return dataset("population" if wish.case.startswith("population-") else "heart").read(None, wish.case)
+        return dataset(DRAWN.get(wish.case.partition("-")[0], "heart")).read(None, wish.case)
     path = Path(wish.source)
     if path.exists():
         return read_patient(path)
-    if wish.source.startswith("heart-"):
-        return dataset("heart").read(None, wish.source)
+    if (name := wish.source.partition("-")[0]) in DRAWN:
+        return dataset(DRAWN[name]).read(None, wish.source)
     raise ValueError(
         f"simulating from {path}: got no such path; wanted a patient's folder, a NIfTI cine or heart-NAME"
     )

@@ -131,19 +131,39 @@ def heart_scan(
     `fov_mm` is the extent along y; pixels are square. Frame 0 is ED. Raises ValueError without frames or
     pixels.
     """
+    check_size(case, n_frames, shape, fov_mm)
+    return beating(draw_heart(case), short_axis_points(shape, fov_mm), n_frames, fov_mm / shape[0])
+
+
+def check_size(case: str, n_frames: int, shape: tuple[int, int], fov_mm: float) -> None:
+    """ValueError for a scan without frames or pixels, or without a field of view."""
     if n_frames < 1 or min(shape) < 1 or fov_mm <= 0:
         got = f"{n_frames} frames of {shape} over {fov_mm} mm"
         raise ValueError(f"scanning heart {case}: got {got}; wanted at least one frame, pixel and millimetre")
-    heart = draw_heart(case)
-    times = torch.arange(n_frames) / n_frames
-    spacing = fov_mm / shape[0]
-    found = sample(heart, short_axis_points(shape, fov_mm), times, pixel_mm=spacing)
+
+
+def beating(
+    heart: Heart,
+    points_mm: Tensor,
+    n_frames: int,
+    spacing_mm: float,
+    *,
+    zoom: float = 1.0,
+    covered: float = 1.0,
+) -> Scan:
+    """The cine of one plane of a heart: image and labels (1, t, y, x) at points (y, x, 3) in its own mm.
+
+    A pixel is `spacing_mm` wide, and shows so much of a heart that is `zoom` times as large; the frames cover
+    that share of a beat and begin at ED.
+    """
+    times = torch.arange(n_frames) / n_frames * covered
+    found = sample(heart, points_mm, times, pixel_mm=spacing_mm / zoom)
     return Scan(
-        case=case,
+        case=heart.case,
         image=found.image[None],
         labels=found.labels[None],
-        spacing_mm=(8.0, spacing, spacing),
-        frame_ms=60000 / heart.beat.heart_rate / n_frames,
+        spacing_mm=(8.0, spacing_mm, spacing_mm),
+        frame_ms=60000 * covered / heart.beat.heart_rate / n_frames,
         ed=0,
         es=int(contraction(heart.beat, times).argmax()),
     )

@@ -14,8 +14,7 @@ from torch import Tensor
 from kwise.phantom.anatomy import Heart
 from kwise.phantom.draw import KINDS, Kind, draw_heart, reach
 from kwise.phantom.draws import Draws
-from kwise.phantom.heart import heart_scan, sample, short_axis_points
-from kwise.phantom.surfaces import contraction
+from kwise.phantom.heart import beating, check_size, heart_scan, short_axis_points
 from kwise.types import Scan
 
 WIDE_KINDS = KINDS | {
@@ -66,16 +65,10 @@ def draw_wide_heart(case: str) -> Heart:
     d = Draws(case, "wide heart")
     epi = heart.lv.radius + heart.lv.wall
     wrapped = epi * d.between(0.0, 0.5) if d.chance(0.5) else 0.0
-    rv = replace(
-        heart.rv,
-        half_depth=heart.rv.half_depth + wrapped,
-        trabeculae=d.between(0.0, 9.0),
-    )
+    rv = replace(heart.rv, half_depth=heart.rv.half_depth + wrapped, trabeculae=d.between(0.0, 9.0))
     papillary = heart.lv.papillary.clone()
     papillary[:, 1:3] *= torch.tensor([[d.between(0.8, 1.4), d.between(0.8, 2.0)] for _ in range(2)])
-    lv = replace(
-        heart.lv, trabeculae=d.between(0.0, 8.0), lining=d.between(0.0, 2.5), papillary=papillary
-    )
+    lv = replace(heart.lv, trabeculae=d.between(0.0, 8.0), lining=d.between(0.0, 2.5), papillary=papillary)
     look = replace(
         heart.look,
         border=None if d.chance(0.7) else heart.look.border,
@@ -96,21 +89,13 @@ def wide_heart_scan(
     The last frame may come up to 15 % of a beat before the next ED, as where gating cuts a cine short.
     Raises ValueError as `heart_scan`.
     """
+    check_size(case, n_frames, shape, fov_mm)
     d = Draws(case, "wide scan")
-    if n_frames < 1 or min(shape) < 1 or fov_mm <= 0 or d.chance(UPRIGHT):
+    if d.chance(UPRIGHT):
         return heart_scan(case, n_frames=n_frames, shape=shape, fov_mm=fov_mm)
-    heart, pose = draw_wide_heart(case), draw_pose(case)
+    pose, heart = draw_pose(case), draw_wide_heart(case)
     covered = d.between(0.85, 1.0) if d.chance(0.3) else 1.0
-    times = torch.arange(n_frames) * (covered / n_frames)
-    spacing = fov_mm / shape[0]
     points = pose.points(short_axis_points(shape, fov_mm), heart.middle, d.between(TIP_MM, BASE_MM))
-    found = sample(heart, points, times, pixel_mm=spacing / pose.zoom)
-    return Scan(
-        case=case,
-        image=found.image[None] ** d.log_between(0.65, 1.5),
-        labels=found.labels[None],
-        spacing_mm=(8.0, spacing, spacing),
-        frame_ms=60000 * covered / heart.beat.heart_rate / n_frames,
-        ed=0,
-        es=int(contraction(heart.beat, times).argmax()),
-    )
+    scan = beating(heart, points, n_frames, fov_mm / shape[0], zoom=pose.zoom, covered=covered)
+    assert scan.image is not None
+    return replace(scan, image=scan.image ** d.log_between(0.65, 1.5))

@@ -17,11 +17,12 @@ class Recipe:
     beside it.
 
     `options` are the model's constructor keywords. `frames` and `points` are what a training step asks of a
-    case (None: everything). `frame_counts` brings cines of any length to one of these. `fully_sampled` hides
-    the undersampling from the model: the upper bound. `init_from` names a checkpoint folder to start from, or
-    several that give an encoder each. `n_train` bounds the cases trained on (None: all there are);
-    `n_validation` cases choose weights, `n_calibration` fit what a model keeps of them (thresholds, spreads).
-    `published` maps R to the published (mean, sd) of the paper's own score.
+    case (None: everything). `frame_counts`: cines are brought to one of these lengths, or drawn with it where
+    they are drawn. `fully_sampled` hides the undersampling from the model: the upper bound. `init_from` names
+    a checkpoint folder to start from, or several that give an encoder each. `n_train` bounds the cases
+    trained on (None: all there are); `n_validation` cases choose weights, `n_calibration` fit what a model
+    keeps of them (thresholds, spreads). `published` maps R to the published (mean, sd) of the paper's own
+    score.
     """
 
     name: str

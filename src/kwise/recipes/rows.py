@@ -3,11 +3,13 @@
 Scores stand in results/<table>/<row>/seed<k>/; weights in runs/<recipe>-seed<k>/checkpoint.
 """
 
+import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from kwise.atomic import write_atomically
 from kwise.recipes.recipe import Recipe
 from kwise.recipes.run import source, train_recipe
 from kwise.recipes.scoring import evaluate_checkpoint
@@ -97,9 +99,18 @@ def regenerate(
                 continue
             checkpoint = train_recipe(row.recipe, folder)
         score_row(row, checkpoint, scored)
+        if row.asked is not None:
+            _say_what_was_asked(row, row.asked, scored)
         for kept in (Path("recipe.json"), Path("log.jsonl")):
             if (folder / kept).exists() and row.control is None:
                 shutil.copy(folder / kept, scored / f"{kept.stem}{row.suffix}{kept.suffix}")
+
+
+def _say_what_was_asked(row: Row, asked: Recipe, folder: Path) -> None:
+    """asked.json beside the scores: the recipe there is the one of the training."""
+    about = {"dataset": asked.dataset, "split": row.split, "acquisition": asdict(asked.acquisition)}
+    path = folder / f"asked{row.suffix}.json"
+    write_atomically(path, lambda place: place.write_text(json.dumps(about, indent=1)))
 
 
 def score_row(row: Row, checkpoint: Path, folder: Path, rates: Sequence[float] | None = None) -> Path:

@@ -60,14 +60,14 @@ def training_batches(recipe: Recipe, root: str | None = None) -> TrainingBatches
         recipe.frames,
         recipe.points,
         recipe.seed,
-        AUGMENTATIONS[recipe.augment],
-        recipe.frame_counts,
-        None if data.stored else partial(_redraw, recipe),
+        augment=AUGMENTATIONS[recipe.augment],
+        frame_counts=recipe.frame_counts,
+        redraw=None if data.stored else partial(_redraw, recipe, root),
     )
 
 
-def _redraw(recipe: Recipe, case: str, n_frames: int) -> Scan:
-    return source(replace(recipe, n_frames=n_frames)).read(None, case)
+def _redraw(recipe: Recipe, root: str | None, case: str, n_frames: int) -> Scan:
+    return source(replace(recipe, n_frames=n_frames)).read(root, case)
 
 
 def loss_of(recipe: Recipe, stage: str, model: nn.Module, batch: Batch) -> Tensor:

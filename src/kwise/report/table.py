@@ -106,12 +106,13 @@ def frame_table(
     """Mean of one column per class (where there are classes) and frame of every model at one acceleration:
     a dead output is a column of zeros.
     """
-    sums: dict[tuple[str, str], dict[int, list[float]]] = {}
+    sums: dict[tuple[str, str], dict[int, list[tuple[float, int]]]] = {}
     for model in ordered(frames, order):
         for row in (row for rows in frames[model].values() for row in rows):
             if row["acceleration"] == acceleration:
                 per_frame = sums.setdefault((model, str(row.get("class", ""))), {})
-                per_frame.setdefault(int(row["frame"]), []).append(float(row[metric]))
+                seen = (float(row[metric]), _cases_behind(row))
+                per_frame.setdefault(int(row["frame"]), []).append(seen)
     numbers = sorted({frame for per_frame in sums.values() for frame in per_frame})
     rows = tuple(
         (f"{model} {name}".rstrip(), *(_frame_text(per_frame.get(frame)) for frame in numbers))
@@ -245,5 +246,13 @@ def _agreement_text(seeds: Mapping[int, list[Row]], quantity: str, acceleration:
     return f"{text} ({fit.failures} failed)" if fit.failures else text
 
 
-def _frame_text(values: Sequence[float] | None) -> str:
-    return "-" if not values else f"{math.fsum(values) / len(values):.2f}"
+def _frame_text(values: Sequence[tuple[float, int]] | None) -> str:
+    if not values:
+        return "-"
+    return f"{math.fsum(x * n for x, n in values) / sum(n for _, n in values):.2f}"
+
+
+def _cases_behind(row: Row) -> int:
+    """How many cases a row of frames.csv is the mean of: "mean of 51"; 1 where it is of a case."""
+    count = str(row["case"]).removeprefix("mean of ")
+    return int(count) if count.isdecimal() else 1

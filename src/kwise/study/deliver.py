@@ -8,6 +8,7 @@ from pathlib import Path
 from kwise import __version__
 from kwise.atomic import write_atomically
 from kwise.checkpoint import fingerprint
+from kwise.data import DATASETS
 from kwise.evaluate import write_scores
 from kwise.report.coverage import coverage_rows
 from kwise.report.study import Line, mean_heart_error, study_lines, summary_rows
@@ -87,7 +88,7 @@ def _cautions(rows: Sequence[Row], left_out: Sequence[str], plan: Plan) -> list[
     sentences = []
     if plan.control is not None:
         sentences.append(f"Control {plan.control}: the model did not see the evidence it was asked about.")
-    if plan.dataset == "heart":
+    if plan.dataset in DATASETS and not DATASETS[plan.dataset].stored:
         sentences.append(
             "These hearts are synthetic: the limits compare masks and models, and say little of patients."
         )
