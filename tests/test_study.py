@@ -294,14 +294,3 @@ def test_bad_words_are_one_line(
     assert main(["study", *words, "-o", str(tmp_path / "out")]) == 2
     told = capsys.readouterr().err
     assert said in told and told.count("\n") == 1 and "wanted" in told
-
-
-def test_calibrating_needs_hearts_and_known_masks(
-    checkpoint: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["calibrate", str(checkpoint), "--n", "5"]) == 2
-    assert "wanted 20 hearts at least" in capsys.readouterr().err
-    assert main(["calibrate", str(checkpoint), "--mask", "unifrom"]) == 2
-    assert "unifrom" in capsys.readouterr().err
-    assert main(["calibrate", str(checkpoint), "--level", "2"]) == 2
-    assert "below 1" in capsys.readouterr().err

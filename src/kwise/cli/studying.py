@@ -76,6 +76,7 @@ def add_calibrate(verb: Verb) -> None:
         "checkpoint", type=Path, metavar="CHECKPOINT", help="a checkpoint folder; the file is written into it"
     )
     add("--n", type=count, default=200, metavar="N", help="validation hearts, 20 at least; default: 200")
+    add("--dataset", metavar="DATASET", help="heart or heart_wide; default: the one of the training")
     add("--mask", nargs="+", metavar="MASK", help="families to cover (kwise list masks); default: five")
     add(
         "--level",
@@ -133,7 +134,8 @@ def run_calibrate_verb(options: argparse.Namespace) -> None:
     if not 0 < options.level < 1:
         raise ValueError(f"calibrating: got level {options.level}; wanted a share below 1, e.g. 0.9")
     families = tuple(options.mask or FAMILIES)
-    print(f"wrote {calibrate(find_checkpoint(options.checkpoint), options.n, families, options.level)}")
+    folder = find_checkpoint(options.checkpoint)
+    print(f"wrote {calibrate(folder, options.n, families, options.level, data=options.dataset)}")
 
 
 def _tell(wish: "Judgement", total: int, done: list[int], cell: "Cell", rows: list, seconds: float) -> None:

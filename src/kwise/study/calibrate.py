@@ -9,14 +9,16 @@ the same every time.
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
 from kwise import __version__
-from kwise.checkpoint import fingerprint
+from kwise.checkpoint import fingerprint, load_checkpoint
 from kwise.data import DATASETS
+from kwise.models import MODELS
 from kwise.models.controls import centre_only
 from kwise.phenotypes import area_ejection_fraction, cavity_areas
 from kwise.sampling import MASKS
@@ -34,6 +36,7 @@ from kwise.uncertainty import (
     write_calibration,
 )
 
+PHANTOMS = ("heart", "heart_wide")  # data sets of slices without end, whose truth is known
 FIRST = 200  # validation hearts below this number choose weights: their scores are seen by whoever trains
 ACCELERATIONS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 FAMILIES = ("gaussian_lines", "kt_variable_density", "uniform", "random", "equispaced")
@@ -55,21 +58,32 @@ class Sample:
 
 
 def calibrate(
-    checkpoint: Path, n: int = 200, families: Sequence[str] = FAMILIES, level: float = 0.9, tell: Tell = print
+    checkpoint: Path,
+    n: int = 200,
+    families: Sequence[str] = FAMILIES,
+    level: float = 0.9,
+    tell: Tell = print,
+    data: str | None = None,
 ) -> Path:
-    """Fit on `n` validation hearts of the phantom and write calibration.json beside the weights; returns its
-    path.
+    """Fit on `n` validation hearts and write calibration.json beside the weights; returns its path.
+
+    `data` is a word of PHANTOMS; None: the one the checkpoint was trained on, `heart` where it is none of
+    them.
     """
+    data = _phantom_of(checkpoint) if data is None else data
+    if data not in PHANTOMS:
+        raise ValueError(f"calibrating {checkpoint}: got {data!r}; wanted one of {', '.join(PHANTOMS)}")
     if n < 20:
         raise ValueError(f"calibrating {checkpoint}: got n = {n}; wanted 20 hearts at least")
     if unknown := [name for name in families if name not in MASKS]:
         raise ValueError(
             f"calibrating {checkpoint}: got masks {unknown}; wanted names among {', '.join(MASKS)}"
         )
-    names = DATASETS["heart"].cases(None, "val", FIRST + n)[FIRST:]
+    names = DATASETS[data].cases(None, "val", FIRST + n)[FIRST:]
     cuts = (max(4, n // 10), max(10, 4 * n // 10))  # temperature | variance model | quantiles and threshold
     groups = [names[: cuts[0]], names[cuts[0] : cuts[1]], names[cuts[1] :]]
-    benches = [open_bench(checkpoint, Cohort("heart, val", part, _read)) for part in groups]
+    read = partial(DATASETS[data].read, None)
+    benches = [open_bench(checkpoint, Cohort(f"{data}, val", part, read)) for part in groups]
     tell(f"temperature: {len(groups[0])} hearts")
     blank = replace(BLANK, level=level, temperature=_temperatures(benches[0], families))
     tell(f"temperature at R = 1 to 64: {', '.join(f'{t:.2f}' for t in blank.temperature)}")
@@ -91,8 +105,10 @@ def calibrate(
     return write_calibration(checkpoint, found)
 
 
-def _read(case: str):  # type: ignore[no-untyped-def]
-    return DATASETS["heart"].read(None, case)
+def _phantom_of(checkpoint: Path) -> str:
+    """The phantom whose hearts a checkpoint knows."""
+    known = load_checkpoint(checkpoint, MODELS).preprocessing.get("trained_on")
+    return str(known) if known in PHANTOMS else PHANTOMS[0]
 
 
 # -- what is looked at ---------------------------------------------------------------------------------------
