@@ -11,7 +11,7 @@ from kwise.study.calibrate import calibrate
 
 
 def seen(**others: object) -> dict[str, object]:
-    return {"matrix": [32, 32], "fov_mm": 160.0, "classes": ["background", "LV", "myo", "RV"], **others}
+    return {"matrix": [64, 64], "fov_mm": 160.0, "classes": ["background", "LV", "myo", "RV"], **others}
 
 
 @pytest.fixture
@@ -42,3 +42,11 @@ def test_hearts_are_those_of_the_training_where_it_was_a_phantom(
     folder = save_tiny(tmp_path / "tiny", seen(trained_on=trained_on))
     made = json.loads(calibrate(folder, 20, ("gaussian_lines",), tell=lambda line: None).read_text())
     assert made["notes"]["hearts"][0].startswith(f"{first}-val-000200")
+
+
+def test_a_model_that_sees_a_part_of_k_space_is_refused(
+    tmp_path: Path, save_tiny: Callable[..., Path]
+) -> None:
+    folder = save_tiny(tmp_path / "tiny", seen(matrix=[32, 32]))
+    with pytest.raises(ValueError, match="got no answer at about R = "):
+        calibrate(folder, 20, ("gaussian_lines",), tell=lambda line: None)

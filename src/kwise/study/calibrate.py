@@ -198,6 +198,9 @@ def _quantiles(name: str, samples: Sequence[Sample], draft: Calibration) -> Targ
     target, lows, highs = draft.targets[name], [], []
     for rate in ACCELERATIONS:
         near = [s for s in samples if abs(math.log(s.acceleration / rate)) < 0.2]
+        if not near:
+            got = f"no answer at about R = {rate:g}, as a model counts that sees a part of k-space"
+            raise ValueError(f"calibrating: got {got}; wanted a checkpoint that is shown all of it")
         ends = [
             _ends(name, [s for s in near if s.family == family], target, draft.level)
             for family in _families(near)
