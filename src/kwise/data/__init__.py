@@ -75,24 +75,16 @@ class DataSet:
 
 def heart_dataset(n_frames: int = 12, shape: tuple[int, int] = (64, 64)) -> DataSet:
     """The phantom at another number of frames and another grid (y, x): the same hearts, asked more finely."""
-    return DataSet(
-        "heart",
-        "virtual beating hearts, drawn from their name",
-        heart.cases,
-        partial(heart.read, n_frames=n_frames, shape=shape),
-        stored=False,
-    )
+    about = "virtual beating hearts, drawn from their name"
+    read = partial(heart.read, n_frames=n_frames, shape=shape)
+    return DataSet("heart", about, heart.cases, read, stored=False)
 
 
 def wide_dataset(n_frames: int = 12, shape: tuple[int, int] = (64, 64)) -> DataSet:
     """Wide hearts at another number of frames and another grid (y, x)."""
-    return DataSet(
-        "heart_wide",
-        "virtual beating hearts in any pose, at any height, with ventricles of any size",
-        heart_wide.cases,
-        partial(heart_wide.read, n_frames=n_frames, shape=shape),
-        stored=False,
-    )
+    about = "virtual beating hearts in any pose, at any height, with ventricles of any size"
+    read = partial(heart_wide.read, n_frames=n_frames, shape=shape)
+    return DataSet("heart_wide", about, heart_wide.cases, read, stored=False)
 
 
 def slices_dataset(shape: tuple[int, int] = (64, 64)) -> DataSet:
