@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from kwise.data.loader import Acquisition
-from kwise.recipes import acdc
+from kwise.recipes.acdc import PATIENTS
 from kwise.recipes.disk import (
     ACCELERATIONS,
     EVERY_R,
@@ -32,8 +32,6 @@ MASKS = (
     "uniform_1d_centre",
 )
 EVERY_MASK = Acquisition(masks=MASKS, accelerations=(2.0, *ACCELERATIONS))
-# How real hearts are measured: as in the rows of ACDC, on the images' own grid.
-UNSEEN = Acquisition(accelerations=acdc.ACCELERATIONS, native=True)
 
 
 def harmonic_unet_wide() -> Recipe:
@@ -99,4 +97,4 @@ def on_hearts(recipe: Recipe) -> Recipe:
 
 def on_patients(recipe: Recipe) -> Recipe:
     """`recipe` asked about the cines of ACDC."""
-    return replace(recipe, dataset="acdc", acquisition=UNSEEN)
+    return replace(recipe, dataset="acdc", acquisition=PATIENTS)
