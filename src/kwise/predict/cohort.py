@@ -4,8 +4,10 @@ Files are answered one at a time in each worker process, so memory holds one sca
 before by the same weights is not answered again.
 """
 
+import glob
 import json
 import multiprocessing
+import shutil
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -178,9 +180,18 @@ def _answered(jobs: Sequence[Job], asked: Asked, order: Order, workers: int) -> 
     while waiting:
         died = yield from _pooled(waiting, order, workers)
         suspects += died
+    for job in suspects:
+        _sweep(job)
     for job in suspects:  # each alone now, so that none takes another one with it
         if (yield from _pooled([job], order, 1)):
+            _sweep(job)
             yield job.name, failed_row(job, "the worker died: got too little memory, or a crash")
+
+
+def _sweep(job: Job) -> None:
+    """Remove what a worker that died, or was ended because another one had, had begun to write of a scan."""
+    for left in job.folder.parent.glob(f".{glob.escape(job.folder.name)}.*.part"):
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 
 def _pooled(waiting: list[Job], order: Order, workers: int) -> Generator[tuple[str, Row], None, list[Job]]:
