@@ -15,13 +15,13 @@ from pathlib import Path
 import torch
 from torch.nn.functional import pad
 
-from kwise.checkpoint import Loaded, load_checkpoint
+from kwise.checkpoint import Loaded, find_checkpoint, load_checkpoint
 from kwise.cli.simulating import Wish, simulated
 from kwise.data.acdc import read_patient_stack
 from kwise.data.frames import resample_frames
 from kwise.data.splits import default_root
 from kwise.models import MODELS
-from kwise.predict import answer, shipped
+from kwise.predict import answer
 from kwise.types import Scan
 
 N_PATIENTS, OFF_MM = 12, 35
@@ -58,7 +58,7 @@ def main() -> None:
     names = sys.argv[1:] or ["demo", "syn_net_shared", "syn_net", "disk_plus"]
     scans = list(hearts())
     for name in names:
-        loaded = load_checkpoint(shipped(name), MODELS)
+        loaded = load_checkpoint(find_checkpoint(name), MODELS)
         for acceleration in (4.0, 8.0, 16.0):
             crop, whole = (
                 Wish(acceleration=acceleration),

@@ -34,10 +34,11 @@ from kwise.recipes.run import (
 )
 from kwise.recipes.scoring import evaluate_checkpoint
 from kwise.report.results import read_results, read_scores
-from kwise.report.table import QUANTITIES, to_text
+from kwise.report.table import to_text
 from kwise.tasks import Reconstruction, Segmentation
 from kwise.tasks.segmentation import quick_dice
 from kwise.training import train
+from made_up_scores import write_made_up_scores
 
 every_recipe = pytest.mark.parametrize("name", sorted(RECIPES))
 # Of recipes that differ in their data alone, one is enough to build and train.
@@ -189,6 +190,25 @@ def test_an_unknown_model_or_a_foreign_checkpoint(tmp_path: Path) -> None:
         build(replace(tiny(), init_from=str(checkpoint)))
 
 
+def test_a_deeper_network_begins_with_the_upper_levels_of_a_shallower_one(tmp_path: Path) -> None:
+    shallow = tiny("syn_net_shared_small", "options.channels=4,6", "init_from=none")
+    folder = str(train_recipe(shallow, tmp_path, progress=False))
+    begun, drawn = (
+        build(replace(shallow, options={"channels": (4, 6, 8)}, init_from=start)) for start in (folder, None)
+    )
+    trained = build(replace(shallow, init_from=folder)).state_dict()
+    moved = {"net.up.0": "net.up.1"}  # counted from the bottom
+    for key, value in trained.items():
+        key = next((key.replace(old, new) for old, new in moved.items() if key.startswith(old)), key)
+        assert torch.equal(begun.state_dict()[key], value), key
+    for key in ("net.down.2.conv0.weight", "net.up.0.conv0.weight"):
+        assert torch.equal(begun.state_dict()[key], drawn.state_dict()[key])
+    with pytest.raises(ValueError, match=r"got channels \(4, 6\); wanted the first of \(4, 10, 6\)"):
+        build(replace(shallow, options={"channels": (4, 10, 6)}, init_from=folder))
+    with pytest.raises(ValueError, match="got a checkpoint with options"):
+        build(replace(shallow, options={"channels": (4, 6, 8), "n_windows": 3}, init_from=folder))
+
+
 # -- overrides
 
 
@@ -245,17 +265,8 @@ def test_the_small_table_has_its_floors_controls_and_seeds() -> None:
 
 
 def test_wide_rows_stand_beside_those_of_the_small_table(tmp_path: Path) -> None:
-    columns = "case,acceleration,dice_foreground,soft_foreground,hd_foreground_px," + ",".join(
-        dict.fromkeys(name for pair in QUANTITIES.values() for name in pair[:2])
-    )
-    n = columns.count(",") - 1
     for place in ("disk_wide/harmonic_unet_wide/seed0", "disk_small/harmonic_unet/seed0"):
-        (tmp_path / place).mkdir(parents=True)
-        lines = [f"heart-test-00000{i},8,{','.join([f'0.{i + 7}'] * n)}" for i in range(3)]
-        (tmp_path / place / "scores.csv").write_text("\n".join([columns, *lines]) + "\n")
-        (tmp_path / place / "frames.csv").write_text(
-            "case,acceleration,frame,class,dice\nmean of 3,8,0,LV,0.5\n"
-        )
+        write_made_up_scores(tmp_path / place)
     first = disk_table.tables("wide", tmp_path)[0]
     assert [row[0] for row in first.rows] == ["harmonic_unet_wide", "harmonic_unet"]
 

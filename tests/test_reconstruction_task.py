@@ -150,5 +150,5 @@ def test_bad_input_is_refused(prediction: Prediction, targets: Targets, message:
 
 
 def test_an_unknown_kind_teaches_the_nearest() -> None:
-    with pytest.raises(ValueError, match="nearest is 'l2'"):
+    with pytest.raises(ValueError, match="wanted l2"):
         Reconstruction("l22")

@@ -74,8 +74,9 @@ def test_ventricles_are_of_every_size_and_lie_everywhere() -> None:
     assert len(quadrants) == 4
     upright = [heart_scan(f"heart-train-{i:06d}", n_frames=1).labels for i in range(150)]
     usual = [int((x == 3).sum()) / int((x == 1).sum()) for x in upright]
-    assert sum(r > 3 for r in ratio) >= 8 > 6 >= sum(r > 3 for r in usual)
-    assert sum(r < 0.3 for r in ratio) >= 8 > 6 >= sum(r < 0.3 for r in usual)
+    assert sum(r > 3 for r in ratio) >= 6 > 5 >= sum(r > 3 for r in usual)
+    assert sum(r < 0.3 for r in ratio) >= 5 > 2 >= sum(r < 0.3 for r in usual)
+    assert min(r for r in ratio) < 0.2 < min(r for r in usual)
 
 
 def test_wide_hearts_are_scans_whose_cavity_is_smallest_at_end_systole() -> None:
@@ -87,14 +88,18 @@ def test_wide_hearts_are_scans_whose_cavity_is_smallest_at_end_systole() -> None
         assert area[scan.es] <= area.min() * 1.15 + 6, scan.case  # slices move through the heart
 
 
-def test_the_lining_hides_pool_behind_what_looks_like_muscle_and_leaves_labels_alone() -> None:
+@pytest.mark.parametrize(("ventricle", "label"), [("lv", 1), ("rv", 3)])
+def test_the_lining_hides_pool_behind_what_looks_like_muscle_and_leaves_labels_alone(
+    ventricle: str, label: int
+) -> None:
     heart = draw_heart("heart-train-000004")
     points, times = short_axis_points((64, 64), 160.0), torch.tensor([0.0, heart.beat.es_time])
     bare = sample(heart, points, times)
-    lined = sample(replace(heart, lv=replace(heart.lv, lining=2.5)), points, times)
+    inner = replace(getattr(heart, ventricle), lining=2.5)
+    lined = sample(replace(heart, **{ventricle: inner}), points, times)
     assert torch.equal(bare.labels, lined.labels)
-    darker, pool = bare.image - lined.image, bare.labels == 1
-    assert darker.min() > -1e-3
+    darker, pool = bare.image - lined.image, bare.labels == label
+    assert darker.min() > -0.06  # strands of the RV may be darker than its wall
     assert darker[~pool].sum() < 0.3 * darker[pool].sum()  # an edge is as wide as a pixel
     assert all(((darker > 0.1) & pool)[t].sum() > 30 for t in (0, 1))
 

@@ -4,7 +4,6 @@
 Weights are plain tensors, nothing is ever unpickled. A folder appears complete or not at all.
 """
 
-import difflib
 import hashlib
 import inspect
 import json
@@ -19,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kwise.nearest import one_of
 from kwise.uncertainty import Calibration, read_calibration
 
 FORMAT, VERSION = "kwise checkpoint", 1
@@ -104,7 +104,7 @@ def load_checkpoint(folder: Path | str, registry: Mapping[str, type[nn.Module]])
         raise ValueError(f"{doing}: got {got} in {CONFIG}; wanted {FORMAT!r} version {VERSION}")
     name, options = str(config.get("model")), _tuples(config.get("options"))
     if name not in registry:
-        raise ValueError(f"{doing}: got model {name!r}; {_nearest(name, list(registry))}")
+        raise ValueError(f"{doing}: got model {name!r}; wanted {one_of(name, registry)}")
     if not isinstance(options, dict):
         raise ValueError(f"{doing}: got options {options!r} in {CONFIG}; wanted an object of option names")
     _check_options(registry[name], options, f"{doing}: building {name}")
@@ -202,16 +202,11 @@ def _tuples(value: Any) -> Any:
     return value
 
 
-def _nearest(word: str, names: list[str]) -> str:
-    near = difflib.get_close_matches(word, names, n=3, cutoff=0.4) or sorted(names)
-    return f"wanted one of {', '.join(near)}"
-
-
 def _check_options(model_class: type[nn.Module], options: Mapping[str, Any], doing: str) -> None:
     known = list(inspect.signature(model_class).parameters)
     for key in options:
         if key not in known:
-            raise ValueError(f"{doing}: got option {key!r}; {_nearest(key, known)}")
+            raise ValueError(f"{doing}: got option {key!r}; wanted {one_of(key, known)}")
 
 
 def _build(model_class: type[nn.Module], options: Mapping[str, Any], doing: str) -> nn.Module:

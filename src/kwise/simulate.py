@@ -2,7 +2,6 @@
 from the generator given.
 """
 
-import difflib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -12,6 +11,7 @@ import torch
 from torch import Generator, Tensor
 
 from kwise.fourier import ifft2c
+from kwise.nearest import nearest
 from kwise.operator import forward_operator
 from kwise.sampling.trajectories import Trajectory
 from kwise.types import Scan
@@ -142,8 +142,9 @@ def _measured(
 
 def _phase_model(name: str) -> Callable[[tuple[int, int], Generator], Tensor]:
     if name not in PHASES:
-        near = difflib.get_close_matches(name, PHASES, n=3, cutoff=0.3) or list(PHASES)
-        raise ValueError(f"simulating a phase: got {name!r}; wanted one of PHASES, nearest {', '.join(near)}")
+        raise ValueError(
+            f"simulating a phase: got {name!r}; wanted one of PHASES, nearest {nearest(name, PHASES)}"
+        )
     return PHASES[name]
 
 

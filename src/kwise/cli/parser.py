@@ -11,7 +11,8 @@ from kwise.cli.figure_words import figure_verb
 from kwise.cli.learning import add_learning
 from kwise.cli.serving import add_serve
 from kwise.cli.studying import add_calibrate, add_study
-from kwise.cli.words import Verb, count, nearest, positive, positive_or_none, slices, whole, word_of
+from kwise.cli.words import Verb, count, positive, positive_or_none, slices, whole, word_of
+from kwise.nearest import one_of
 
 Run = Callable[[], None]
 ALSO = ("dicom", "mrd", "parquet")  # of kwise.predict.OUTPUTS, which is too slow to import for --help
@@ -25,13 +26,13 @@ def parse(words: Sequence[str]) -> Run:
     if not words:
         words = ["--help"]
     if words[0] not in verbs and not words[0].startswith("-"):
-        raise ValueError(f"reading the command line: got {words[0]!r}; wanted {nearest(words[0], verbs)}")
+        raise ValueError(f"reading the command line: got {words[0]!r}; wanted {one_of(words[0], verbs)}")
     known = [] if words[0] not in verbs else _options_of(verbs[words[0]], words[1:])
     # Before argparse does: it may take the value of a misspelt option for something else.
     unknown = [word for word in words[1:] if word.startswith("--") and word.split("=")[0] not in known]
     options, rest = parser.parse_known_args(words) if not unknown else (argparse.Namespace(), unknown)
     if rest:
-        wish = nearest(rest[0], [word for word in known if word.startswith("--")])
+        wish = one_of(rest[0], [word for word in known if word.startswith("--")])
         raise ValueError(f"reading the command line: got {rest[0]!r}; wanted {wish}")
     return partial(options.run, options)
 

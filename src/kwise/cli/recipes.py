@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from kwise.checkpoint import find_checkpoint, load_checkpoint
-from kwise.cli.words import nearest
 from kwise.models import MODELS
 from kwise.models.controls import CONTROLS
+from kwise.nearest import one_of
 from kwise.recipes import CHAINS, Recipe
 from kwise.recipes import recipe as recipe_of_name
 from kwise.recipes.overrides import apply_overrides, check_options
@@ -41,7 +41,7 @@ def run_train(
 def _changed_recipe(name: str, changes: Sequence[str], seed: int, devices: int) -> Recipe:
     recipe = replace(apply_overrides(recipe_of_name(name), changes), seed=seed)
     if recipe.model not in MODELS:
-        raise ValueError(f"choosing a model: got {recipe.model!r}; wanted {nearest(recipe.model, MODELS)}")
+        raise ValueError(f"choosing a model: got {recipe.model!r}; wanted {one_of(recipe.model, MODELS)}")
     check_options(MODELS[recipe.model], recipe.options, f"building {recipe.model}")
     if devices > 1:
         recipe = replace(recipe, stages=tuple(replace(stage, devices=devices) for stage in recipe.stages))
@@ -73,7 +73,7 @@ def run_evaluate(
 ) -> None:
     """Score a checkpoint on a split, measured as in its training, unless told otherwise."""
     if control is not None and control not in CONTROLS:
-        raise ValueError(f"choosing a control: got {control!r}; wanted {nearest(control, CONTROLS)}")
+        raise ValueError(f"choosing a control: got {control!r}; wanted {one_of(control, CONTROLS)}")
     checkpoint = find_checkpoint(checkpoint)
     seen = load_checkpoint(checkpoint, MODELS).preprocessing
     acquisition = acquisition_of(seen)
@@ -110,7 +110,7 @@ def run_table(
     table = TABLES[paper]
     names = row_names(table.rows(scale))
     if only is not None and only not in names:
-        raise ValueError(f"choosing a row: got {only!r}; wanted {nearest(only, names)}")
+        raise ValueError(f"choosing a row: got {only!r}; wanted {one_of(only, names)}")
     if rerun:
         regenerate(table.rows(scale), results, only=only)
     form = to_markdown if markdown else to_text

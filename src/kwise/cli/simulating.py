@@ -8,12 +8,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from kwise.cli.words import nearest
 from kwise.data import dataset
 from kwise.data.acdc import read_patient
 from kwise.data.acquisition import draw_scan_mask, draw_scan_trajectories
 from kwise.data.geometry import crop_fov
 from kwise.data.kspace_file import write_scan
+from kwise.nearest import one_of
 from kwise.sampling import MASKS, PLANE_MASKS, TRAJECTORIES, load_mask
 from kwise.seeding import generator
 from kwise.simulate import PHASES, simulate_scan
@@ -70,7 +70,7 @@ def simulated(scan: Scan, wish: Wish) -> Scan:
     in `notes`.
     """
     if wish.phase not in PHASES:
-        raise ValueError(f"simulating phase: got {wish.phase!r}; wanted {nearest(wish.phase, PHASES)}")
+        raise ValueError(f"simulating phase: got {wish.phase!r}; wanted {one_of(wish.phase, PHASES)}")
     words = ("file", scan.case, wish.seed)
     scan = crop_fov(scan, wish.fov_mm)
     draw = generator("simulate", *words)
@@ -92,6 +92,6 @@ def line_mask(scan: Scan, wish: Wish, words: tuple[object, ...]) -> Tensor:
         return draw_scan_mask(scan, wish.mask, wish.acceleration, words)
     if not Path(wish.mask).is_file():
         names = [*MASKS, *PLANE_MASKS, *TRAJECTORIES]
-        raise ValueError(f"choosing a mask: got {wish.mask!r}; wanted a file, or {nearest(wish.mask, names)}")
+        raise ValueError(f"choosing a mask: got {wish.mask!r}; wanted a file, or {one_of(wish.mask, names)}")
     n_slices, n_frames, n_lines, _ = scan.shape
     return torch.stack([load_mask(wish.mask, n_lines, n_frames)] * n_slices).unsqueeze(-1)

@@ -6,7 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kwise.cli.words import Verb, count, nearest, positive, word_of
+from kwise.cli.words import Verb, count, positive, word_of
+from kwise.nearest import one_of
 
 if TYPE_CHECKING:
     from kwise.study.plan import Cell, Judgement
@@ -180,7 +181,7 @@ def _endpoints(names: Sequence[str] | None) -> tuple[str, ...]:
     for name in asked:
         if name not in ENDPOINTS and name not in GROUPS:
             raise ValueError(
-                f"choosing an endpoint: got {name!r}; wanted {nearest(name, [*ENDPOINTS, *GROUPS])}"
+                f"choosing an endpoint: got {name!r}; wanted {one_of(name, [*ENDPOINTS, *GROUPS])}"
             )
     return expand(asked)
 

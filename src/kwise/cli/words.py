@@ -1,19 +1,13 @@
-"""Types of options, with errors that say what was wanted, and the nearest of the words there are."""
+"""Types of options, with errors that say what was wanted."""
 
 import argparse
-import difflib
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+
+from kwise.nearest import one_of
 
 # What adds a verb: its name, what it does, an example, the call -> its parser.
 Verb = Callable[[str, str, str, Callable[[argparse.Namespace], None]], argparse.ArgumentParser]
-
-
-def nearest(word: str, names: Iterable[str]) -> str:
-    """The names most like a mistyped word, else all of them, for error messages."""
-    known = list(names)
-    near = difflib.get_close_matches(word, known, n=3, cutoff=0.6) or known
-    return near[0] if len(near) == 1 else "one of " + ", ".join(near)
 
 
 def positive(text: str) -> float:
@@ -69,5 +63,5 @@ def positive_or_none(text: str) -> float | None:
 def word_of(names: Sequence[str], text: str) -> str:
     """One of some names."""
     if text not in names:
-        raise argparse.ArgumentTypeError(f"got {text!r}; wanted {nearest(text, names)}")
+        raise argparse.ArgumentTypeError(f"got {text!r}; wanted {one_of(text, names)}")
     return text

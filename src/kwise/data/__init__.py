@@ -22,7 +22,8 @@ from kwise.data import (
     sunnybrook,
 )
 from kwise.data.kept import kept
-from kwise.data.splits import default_root, nearest, split_of
+from kwise.data.splits import default_root, split_of
+from kwise.nearest import nearest
 from kwise.types import Scan
 
 __all__ = [

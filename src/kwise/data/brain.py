@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kwise.data.splits import check_count, default_root, nearest, pick_split
+from kwise.data.splits import check_count, default_root, pick_split
+from kwise.nearest import nearest
 from kwise.types import Scan
 
 FILE = Path("raw") / "brain_t1_volume.npz"

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from kwise.data.cohort_files import read_subject
-from kwise.data.splits import SPLITS, check_count, default_root, nearest, pick_split
+from kwise.data.splits import SPLITS, check_count, default_root, pick_split
+from kwise.nearest import nearest
 from kwise.phenotypes import DISEASES
 from kwise.types import Scan
 

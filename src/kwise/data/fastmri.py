@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kwise.data.splits import check_count, check_split, default_root, nearest
+from kwise.data.splits import check_count, check_split, default_root
 from kwise.fourier import fft2c, ifft2c
+from kwise.nearest import nearest
 from kwise.operator import crop_centre
 from kwise.types import Scan
 

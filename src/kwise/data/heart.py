@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
 
-from kwise.data.splits import check_count, nearest
+from kwise.data.splits import check_count
+from kwise.nearest import nearest
 from kwise.types import Scan
 
 # How many cases `cases` gives by default. Names hold six digits, so the same number bounds every split.

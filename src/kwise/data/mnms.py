@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from kwise.data.nifti import read_nifti
-from kwise.data.splits import check_count, default_root, nearest, pick_split, split_of
+from kwise.data.splits import check_count, default_root, pick_split, split_of
+from kwise.nearest import nearest
 from kwise.types import IGNORE, Scan
 
 HOME = "mnms"

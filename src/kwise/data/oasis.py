@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from kwise.data.splits import check_count, default_root, nearest, pick_split, split_of
+from kwise.data.splits import check_count, default_root, pick_split, split_of
+from kwise.nearest import nearest
 from kwise.types import Scan
 
 STEP = 10  # every tenth slice is a case: 10 %

@@ -4,7 +4,8 @@ import csv
 from collections.abc import Mapping
 from pathlib import Path
 
-from kwise.data.splits import check_count, default_root, nearest, pick_split, split_of
+from kwise.data.splits import check_count, default_root, pick_split, split_of
+from kwise.nearest import nearest
 
 SPLIT_FILE = "acdc.csv"
 # Where patients lie below a root: at once, or as in the two forms of the distribution.

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from kwise.data import acdc, brain, heart, patients, sunnybrook
-from kwise.data.splits import check_count, check_split, nearest, split_of
+from kwise.data.splits import check_count, check_split, split_of
 from kwise.fourier import fft2c, ifft2c
+from kwise.nearest import nearest
 from kwise.operator import crop_centre
 from kwise.types import Scan
 

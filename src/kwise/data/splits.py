@@ -2,7 +2,6 @@
 folder.
 """
 
-import difflib
 import hashlib
 import os
 from collections import Counter
@@ -12,13 +11,6 @@ from pathlib import Path
 SPLITS = ("train", "val", "test")
 FRACTIONS: Mapping[str, float] = {"train": 0.8, "val": 0.1, "test": 0.1}
 DATA_VARIABLE = "KWISE_DATA"  # environment variable that names the folder of all data sets
-
-
-def nearest(word: str, names: Iterable[str]) -> str:
-    """The names most like a mistyped word, or the first few where nothing is alike, for error messages."""
-    known = list(names)
-    alike = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
-    return ", ".join(alike or known[:5]) or "nothing at all"
 
 
 def check_split(split: str) -> str:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import torch
 
-from kwise.data.splits import check_count, default_root, nearest, pick_split, split_of
+from kwise.data.splits import check_count, default_root, pick_split, split_of
+from kwise.nearest import nearest
 from kwise.types import IGNORE, Scan
 
 FILE = "sunnybrook_slices.h5"

@@ -52,7 +52,7 @@ class UNet(nn.Module):
     ) -> None:  # fmt: skip
         super().__init__()
         widths = [inputs, *channels]
-        self.levels = len(channels)
+        self.channels, self.levels = tuple(channels), len(channels)
         self.down = nn.ModuleList(ConvBlock(dims, a, b, norm) for a, b in pairwise(widths))
         pairs = list(pairwise(channels))[::-1]
         self.up = nn.ModuleList(ConvBlock(dims, shallow + deep, shallow, norm) for shallow, deep in pairs)
@@ -69,6 +69,19 @@ class UNet(nn.Module):
         for block, skip in zip(self.up, skips[-2::-1]):
             x = block(torch.cat([skip, double(x)], dim=1))
         return self.head(x)[..., : size[0], : size[1]]
+
+    def begin_from(self, shallower: "UNet") -> None:
+        """Take the weights of a U-Net with the same upper levels; what lies deeper keeps its own.
+
+        ValueError where its levels are not the upper ones of this one.
+        """
+        pairs = [*zip(self.down, shallower.down), *zip(self.up[::-1], shallower.up[::-1])]
+        try:
+            for mine, its in (*pairs, (self.head, shallower.head)):
+                mine.load_state_dict(its.state_dict())
+        except RuntimeError:
+            got, wanted = shallower.channels, self.channels
+            raise ValueError(f"deepening a U-Net: got channels {got}; wanted the first of {wanted}") from None
 
 
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:

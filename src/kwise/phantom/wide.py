@@ -18,9 +18,10 @@ from kwise.phantom.heart import beating, check_size, heart_scan, short_axis_poin
 from kwise.types import Scan
 
 WIDE_KINDS = KINDS | {
-    "rv_huge": Kind(0.15, (12.0, 21.0), (4.5, 9.0), (0.30, 0.75), (42.0, 70.0), 0.2, 0.2),
-    "rv_thin": Kind(0.20, (20.0, 36.0), (5.0, 13.0), (0.15, 0.70), (4.0, 15.0), 0.3, 0.3),
-    "obliterated": Kind(0.20, (15.0, 23.0), (12.0, 22.0), (0.62, 0.86), (10.0, 30.0), 0.5, 0.2),
+    "rv_huge": Kind(0.08, (12.0, 21.0), (4.5, 9.0), (0.30, 0.75), (42.0, 70.0), 0.2, 0.2),
+    "rv_thin": Kind(0.12, (20.0, 36.0), (5.0, 13.0), (0.15, 0.70), (4.0, 15.0), 0.3, 0.3),
+    "obliterated": Kind(0.25, (15.0, 23.0), (12.0, 22.0), (0.62, 0.86), (10.0, 30.0), 0.5, 0.2),
+    "failing": Kind(0.45, (26.0, 38.0), (5.0, 9.0), (0.03, 0.30), (14.0, 36.0), 0.2, 0.3),
 }
 UPRIGHT = 1 / 3  # the share of hearts drawn as `heart_scan` draws them
 TIP_MM, BASE_MM = -28.0, 6.0  # heights of slices: nearer the base the valve plane comes down through them
@@ -47,13 +48,13 @@ class Pose:
 
 
 def draw_pose(case: str) -> Pose:
-    """The pose of a case: any turn, mirrored in a third, up to 14 mm off, 0.8 to 1.3 times as large."""
+    """The pose of a case: any turn, mirrored in a third, up to 14 mm off, 0.85 to 1.4 times as large."""
     d = Draws(case, "wide pose")
     return Pose(
         turn=d.between(-math.pi, math.pi),
         mirrored=d.chance(1 / 3),
         shift_mm=(d.between(-14.0, 14.0), d.between(-14.0, 14.0)),
-        zoom=d.log_between(0.8, 1.3),
+        zoom=d.log_between(0.85, 1.4),
     )
 
 
@@ -65,20 +66,37 @@ def draw_wide_heart(case: str) -> Heart:
     d = Draws(case, "wide heart")
     epi = heart.lv.radius + heart.lv.wall
     wrapped = epi * d.between(0.0, 0.5) if d.chance(0.5) else 0.0
-    rv = replace(heart.rv, half_depth=heart.rv.half_depth + wrapped, trabeculae=d.between(0.0, 9.0))
+    deeper = d.between(1.0, 1.35)
+    rv = replace(
+        heart.rv,
+        width=heart.rv.width * deeper,
+        half_depth=heart.rv.half_depth * deeper + wrapped,
+        wall=d.between(2.5, 7.0),
+        trabeculae=d.between(0.0, 9.0),
+        lining=d.between(0.4, 2.2),
+    )
+    beat = replace(heart.beat, rv_narrowing=d.between(0.02, 0.65), thickening=d.between(0.85, 1.35))
     papillary = heart.lv.papillary.clone()
     papillary[:, 1:3] *= torch.tensor([[d.between(0.8, 1.4), d.between(0.8, 2.0)] for _ in range(2)])
-    lv = replace(heart.lv, trabeculae=d.between(0.0, 8.0), lining=d.between(0.0, 2.5), papillary=papillary)
+    lv = replace(
+        heart.lv,
+        wall=heart.lv.wall * d.between(0.8, 1.05),
+        trabeculae=d.between(2.0, 11.0),
+        lining=d.between(0.1, 1.4),
+        papillary=papillary,
+    )
     look = replace(
         heart.look,
         border=None if d.chance(0.7) else heart.look.border,
         texture=heart.look.texture * d.between(0.7, 1.8),
         flow=d.between(0.03, 0.6),
         sharpness=d.between(0.25, 0.9),
+        fat=d.between(0.15, 0.8),
+        lung=d.between(0.1, 0.4),
         shade_depth=d.between(0.0, 0.012),
         shade_rough=d.between(0.0, 0.4),
     )
-    return replace(heart, rv=rv, lv=lv, look=look, reach=reach(rv, epi) + 15.0)
+    return replace(heart, beat=beat, rv=rv, lv=lv, look=look, reach=reach(rv, epi) + 15.0)
 
 
 def wide_heart_scan(

@@ -1,8 +1,8 @@
 """Recipes by name: one function is one row or cell of a table."""
 
-import difflib
 from collections.abc import Callable
 
+from kwise.nearest import nearest
 from kwise.recipes.acdc import acdc_recipes
 from kwise.recipes.disk import disk_recipes
 from kwise.recipes.kmtr import kmtr_chain, kmtr_recipes
@@ -28,6 +28,5 @@ CHAINS: dict[str, Callable[[str], tuple[str, ...]]] = {"kmtr": kmtr_chain}
 def recipe(name: str) -> Recipe:
     """The recipe of that name; ValueError with the nearest names where there is none."""
     if name not in RECIPES:
-        near = difflib.get_close_matches(name, RECIPES, n=3, cutoff=0.3) or list(RECIPES)[:3]
-        raise ValueError(f"choosing a recipe: got {name!r}; wanted one like {', '.join(near)}")
+        raise ValueError(f"choosing a recipe: got {name!r}; wanted one like {nearest(name, RECIPES)}")
     return RECIPES[name]()

@@ -12,8 +12,15 @@ from functools import partial
 
 from kwise.data.acdc_folds import N_FOLDS
 from kwise.data.loader import Acquisition
-from kwise.recipes.disk import SMALL, harmonic_unet_small
+from kwise.recipes.disk import (
+    SMALL,
+    harmonic_unet_small,
+    mean_shape_small,
+    syn_net_shared_small,
+    syn_net_shared_timed_small,
+)
 from kwise.recipes.recipe import Recipe
+from kwise.recipes.wide import harmonic_unet_wide, syn_net_shared_timed_wide
 from kwise.training import Stage
 
 ACCELERATIONS = (4.0, 8.0, 16.0)
@@ -36,8 +43,25 @@ FINE_TUNED = tuple(
     )
 )
 
-# What is chosen between on real hearts, by all patients and not by the six of the validation split.
-FOLDED = ("harmonic_unet", "syn_net_shared", "disk_plus", "mean_shape")
+# What is compared on real hearts by all patients, and not by the six of the validation split.
+FOLDED = (
+    "harmonic_unet",
+    "harmonic_unet_wide",
+    "syn_net_shared",
+    "syn_net_shared_timed_wide",
+    "disk_plus",
+    "nnunet_style",
+    "syn_net",
+    "li_net",
+    "disk",
+    "mean_shape",
+)
+
+
+WIDENED = (
+    (harmonic_unet_small, harmonic_unet_wide),
+    (syn_net_shared_timed_small, syn_net_shared_timed_wide),
+)
 
 
 def fine_tuned(start: Recipe, share: float = 0.15) -> Recipe:
@@ -75,6 +99,13 @@ def _from(small: Callable[[], Recipe]) -> Recipe:
     return recipe
 
 
+def _from_wide(small: Callable[[], Recipe], wide: Callable[[], Recipe]) -> Recipe:
+    """As many steps as from the small weights, from those of wide hearts."""
+    recipe, start = fine_tuned(small()), wide()
+    checkpoint = f"runs/{start.name}-seed{start.seed}/checkpoint"
+    return replace(recipe, name=f"{start.name}_acdc", options=start.options, init_from=checkpoint)
+
+
 def acdc_recipes() -> Mapping[str, Callable[[], Recipe]]:
     """One recipe per row of the real-heart table, and one per fold of its cross-validation."""
     made = {
@@ -82,6 +113,7 @@ def acdc_recipes() -> Mapping[str, Callable[[], Recipe]]:
         for small in SMALL
         if small.__name__ in FINE_TUNED
     }
+    made |= {f"{wide.__name__}_acdc": partial(_from_wide, small, wide) for small, wide in WIDENED}
     folds = {
         f"{name}_acdc_fold{k}": partial(_in_fold, made[f"{name}_acdc"], k)
         for name in FOLDED
@@ -107,3 +139,22 @@ def _on_stacks(fold: int) -> Recipe:
         acquisition=replace(recipe.acquisition, accelerations=STACK_ACCELERATIONS, fov_mm=STACK_FOV_MM),
         frame_counts=None,
     )
+
+
+def compared_unseen() -> dict[str, Recipe]:
+    """Row -> recipe of what is asked about patients that no training has seen: trained on upright hearts, on
+    wide ones, and the floor.
+    """
+    return {
+        "harmonic_unet": harmonic_unet_small(),
+        "syn_net_shared": syn_net_shared_small(),
+        "syn_net_shared_timed": syn_net_shared_timed_small(),
+        "harmonic_unet_wide": harmonic_unet_wide(),
+        "syn_net_shared_timed_wide": syn_net_shared_timed_wide(),
+        "mean_shape": mean_shape_small(),
+    }
+
+
+def on_patients(recipe: Recipe) -> Recipe:
+    """`recipe` asked about the cines of ACDC."""
+    return replace(recipe, dataset="acdc", acquisition=PATIENTS)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kwise.data.acdc_folds import N_FOLDS
 from kwise.recipes import RECIPES, wide
-from kwise.recipes.acdc import FINE_TUNED, FOLDED
+from kwise.recipes.acdc import FINE_TUNED, FOLDED, compared_unseen, on_patients
 from kwise.recipes.disk import ACCELERATIONS, PUBLISHED, SMALL
 from kwise.recipes.recipe import Recipe
 from kwise.recipes.rows import Row, no_scores, row_names
@@ -27,6 +27,7 @@ LONGER = ("harmonic_unet_wide",)
 BESIDE = (
     "harmonic_unet",
     "syn_net_shared",
+    "syn_net_shared_timed",
     "nnunet_style",
     "mean_shape",
     "mean_shape_true_centre",
@@ -81,9 +82,9 @@ def _wide() -> Iterator[Row]:
 
 
 def _unseen() -> Iterator[Row]:
-    for name, recipe in wide.compared().items():
+    for name, recipe in compared_unseen().items():
         for split in ("train", "val"):
-            asked = wide.on_patients(recipe)
+            asked = on_patients(recipe)
             yield Row(name, recipe, "disk_unseen", suffix=f"_{split}", split=split, n=None, asked=asked)
 
 

@@ -6,7 +6,6 @@ nothing is guessed.
 """
 
 import ast
-import difflib
 import inspect
 import types
 import typing
@@ -14,6 +13,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
+
+from kwise.nearest import one_of
 
 T = TypeVar("T")
 _WORDS = {"true": True, "yes": True, "false": False, "no": False}
@@ -40,7 +41,7 @@ def check_options(constructor: Callable[..., object], options: Mapping[str, obje
     known = [name for name in inspect.signature(constructor).parameters]
     for key, value in options.items():
         if key not in known:
-            raise ValueError(f"{doing}: got option {key!r}; wanted {_nearest(key, known)}")
+            raise ValueError(f"{doing}: got option {key!r}; wanted {one_of(key, known)}")
         if not _fits(value, declared.get(key, Any)):
             raise ValueError(f"{doing}: got {key} = {value!r}; wanted {_name(declared[key])}")
 
@@ -52,7 +53,7 @@ def _changed(here: Any, path: list[str], value: str, key: str) -> Any:
     known = {field.name for field in fields(here)}
     if name not in known:
         raise ValueError(
-            f"changing {key}: got no field {name!r} in {type(here).__name__}; wanted {_nearest(name, known)}"
+            f"changing {key}: got no field {name!r} in {type(here).__name__}; wanted {one_of(name, known)}"
         )
     old = getattr(here, name)
     if not rest:
@@ -60,7 +61,7 @@ def _changed(here: Any, path: list[str], value: str, key: str) -> Any:
         if _is_nested(old):
             inner = sorted(_inner_names(old))
             raise ValueError(
-                f"changing {key}: got a value for all of it; wanted {key}.FIELD, {_nearest('', inner)}"
+                f"changing {key}: got a value for all of it; wanted {key}.FIELD, {one_of('', inner)}"
             )
         return replace(here, **{name: _read(value, declared, key)})
     if _is_stages(old):
@@ -177,7 +178,3 @@ def _name(declared: Any) -> str:
     return declared.__name__ if inspect.isclass(declared) and not typing.get_args(declared) else str(declared)
 
 
-def _nearest(word: str, names: Iterable[str]) -> str:
-    known = sorted(names)
-    near = difflib.get_close_matches(word, known, n=3, cutoff=0.6) or known
-    return near[0] if len(near) == 1 else "one of " + ", ".join(near)

@@ -1,14 +1,15 @@
-"""Where a recipe's weights begin: drawn from its seed, a checkpoint of the same model, or the encoders of
-others.
+"""Where a recipe's weights begin: drawn from its seed, a checkpoint of the same model or of one with a
+shallower U-Net, or the encoders of others.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
 
 from kwise.checkpoint import load_checkpoint
 from kwise.models import MODELS
+from kwise.nn.conv import UNet
 from kwise.recipes.overrides import check_options
 from kwise.recipes.recipe import Recipe
 from kwise.seeding import seed_of
@@ -20,8 +21,9 @@ def build(recipe: Recipe) -> nn.Module:
     """The recipe's model, its first weights drawn from the recipe's seed; from `init_from` where that is
     given.
 
-    One checkpoint of the very model and options gives all of its weights. Others give their encoders: every
-    part of ENCODERS that both have. "{seed}" in a folder's name is the recipe's own.
+    One checkpoint of the very model and options gives all of its weights; one whose U-Net has fewer levels,
+    all but the deepest. Others give their encoders: every part of ENCODERS that both have. "{seed}" in a
+    folder's name is the recipe's own.
     ValueError where none fits.
     """
     if recipe.model not in MODELS:
@@ -35,12 +37,29 @@ def build(recipe: Recipe) -> nn.Module:
             if loaded.options != dict(recipe.options):
                 if any(hasattr(loaded.model, part) for part in ENCODERS):  # another head on it
                     return _with_encoders(recipe, folders)
+                if _differing(loaded.options, recipe.options) == {"channels"}:
+                    return _deepened(recipe, loaded.model)
                 raise ValueError(
                     f"starting {recipe.name}: got a checkpoint with options {loaded.options}; "
                     f"wanted {recipe.options}"
                 )
             return loaded.model
     return _with_encoders(recipe, folders)
+
+
+def _differing(one: Mapping[str, object], other: Mapping[str, object]) -> set[str]:
+    return {name for name in {*one, *other} if one.get(name) != other.get(name)}
+
+
+def _deepened(recipe: Recipe, shallower: nn.Module) -> nn.Module:
+    model = _drawn(recipe)
+    for name, part in model.named_children():
+        its = getattr(shallower, name)
+        if isinstance(part, UNet):
+            part.begin_from(its)
+        else:
+            part.load_state_dict(its.state_dict())
+    return model
 
 
 def _with_encoders(recipe: Recipe, folders: Sequence[str]) -> nn.Module:

@@ -1,11 +1,11 @@
 """Rows of scores -> tables of models x accelerations, as Markdown or plain text."""
 
-import difflib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 
+from kwise.nearest import one_of
 from kwise.report.results import Results, Row
 from kwise.report.statistics import N_RESAMPLES, Summary, Values, agreement, compare, summarise
 
@@ -69,7 +69,7 @@ def difference_table(
     """
     if reference not in results:
         raise ValueError(
-            f"comparing models: got reference {reference!r}; {_nearest(reference, list(results))}"
+            f"comparing models: got reference {reference!r}; wanted {one_of(reference, results)}"
         )
     rates, digits = _accelerations(results), _digits(metric)
     rows = []
@@ -89,7 +89,7 @@ def agreement_table(results: Results, quantity: str, *, order: Sequence[str] = (
     """R2 and bias ± sd of one of `QUANTITIES`, models x accelerations, over cases and seeds."""
     if quantity not in QUANTITIES:
         raise ValueError(
-            f"building a table: got quantity {quantity!r}; {_nearest(quantity, list(QUANTITIES))}"
+            f"building a table: got quantity {quantity!r}; wanted {one_of(quantity, QUANTITIES)}"
         )
     rates = _accelerations(results)
     rows = tuple(
@@ -167,11 +167,6 @@ def ordered(results: Results, order: Sequence[str]) -> list[str]:
     return [m for m in order if m in results] + sorted(m for m in results if m not in order)
 
 
-def _nearest(word: str, names: list[str]) -> str:
-    near = difflib.get_close_matches(word, names, n=3, cutoff=0.4) or sorted(names)
-    return f"wanted one of {', '.join(near)}"
-
-
 def _digits(metric: str) -> int:
     """Decimals that mean something: shares of one 3, small errors 4, dB, millimetres and percent 2."""
     if "nmse" in metric:
@@ -187,7 +182,7 @@ def _values(seeds: Mapping[int, list[Row]], metric: str, acceleration: float) ->
             if row["acceleration"] == acceleration:
                 if metric not in row:
                     raise ValueError(
-                        f"building a table: got metric {metric!r}; {_nearest(metric, list(row))}"
+                        f"building a table: got metric {metric!r}; wanted {one_of(metric, row)}"
                     )
                 found.setdefault(seed, {})[str(row["case"])] = float(row[metric])
     return found

@@ -2,11 +2,11 @@
 along which trajectory.
 """
 
-import difflib
 from collections.abc import Callable
 
 from torch import Generator, Tensor
 
+from kwise.nearest import nearest, one_of
 from kwise.sampling.budget import achieved_acceleration
 from kwise.sampling.files import lines_in_words, load_mask, save_mask
 from kwise.sampling.kt import kt_variable_density
@@ -57,9 +57,8 @@ def draw_mask(name: str, n_lines: int, n_frames: int, acceleration: float, gener
     impossible R.
     """
     if name not in MASKS:
-        near = difflib.get_close_matches(name, MASKS, n=3, cutoff=0.3) or list(MASKS)
         raise ValueError(
-            f"drawing a mask: got the name {name!r}; wanted one of MASKS, nearest {', '.join(near)}"
+            f"drawing a mask: got the name {name!r}; wanted one of MASKS, nearest {nearest(name, MASKS)}"
         )
     return MASKS[name](n_lines, n_frames, acceleration, generator)
 
@@ -73,10 +72,9 @@ def draw_plane_mask(
     if name in PLANE_MASKS:
         return PLANE_MASKS[name](shape, n_frames, acceleration, generator)
     if name not in MASKS:
-        known = [*MASKS, *PLANE_MASKS]
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.3) or known
+        near = nearest(name, [*MASKS, *PLANE_MASKS])
         raise ValueError(
-            f"drawing a mask: got the name {name!r}; wanted a line or plane mask, nearest {', '.join(near)}"
+            f"drawing a mask: got the name {name!r}; wanted a line or plane mask, nearest {near}"
         )
     return MASKS[name](shape[0], n_frames, acceleration, generator).unsqueeze(-1)
 
@@ -88,8 +86,7 @@ def draw_trajectory(
     R would have; ValueError for an unknown name or an impossible R.
     """
     if name not in TRAJECTORIES:
-        near = difflib.get_close_matches(name, TRAJECTORIES, n=3, cutoff=0.3) or list(TRAJECTORIES)
         raise ValueError(
-            f"drawing a trajectory: got the name {name!r}; wanted one of TRAJECTORIES, {', '.join(near)}"
+            f"drawing a trajectory: got the name {name!r}; wanted {one_of(name, TRAJECTORIES)}"
         )
     return TRAJECTORIES[name](shape, n_frames, acceleration, generator)

@@ -2,15 +2,14 @@
 disk.
 """
 
-import difflib
 import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kwise.checkpoint import CONFIG, find_checkpoint, fingerprint
 from kwise.data import DATASETS
 from kwise.models.controls import CONTROLS
+from kwise.nearest import one_of
 from kwise.sampling import MASKS
 from kwise.uncertainty import CALIBRATION
 
@@ -112,17 +111,17 @@ def check_plan(plan: Plan) -> Plan:
     """The plan, its checkpoints found; ValueError for checkpoints, masks or data sets there are none of."""
     for mask in plan.masks:
         if mask not in MASKS and not Path(mask).is_file():
-            raise ValueError(f"choosing a mask: got {mask!r}; wanted a file, or {_nearest(mask, MASKS)}")
+            raise ValueError(f"choosing a mask: got {mask!r}; wanted a file, or {one_of(mask, MASKS)}")
     if plan.dataset not in DATASETS and not Path(plan.dataset).exists():
         raise ValueError(
             f"choosing a cohort: got {plan.dataset!r}; wanted a folder of files, or "
-            f"{_nearest(plan.dataset, DATASETS)}"
+            f"{one_of(plan.dataset, DATASETS)}"
         )
     if min(plan.accelerations, default=0) < 1:
         raise ValueError(f"planning a study: got R = {plan.accelerations}; wanted numbers from 1")
     if plan.control is not None and plan.control not in CONTROLS:
         raise ValueError(
-            f"choosing a control: got {plan.control!r}; wanted {_nearest(plan.control, CONTROLS)}"
+            f"choosing a control: got {plan.control!r}; wanted {one_of(plan.control, CONTROLS)}"
         )
     folders = tuple(find_checkpoint(folder) for folder in plan.checkpoints)
     return replace(plan, checkpoints=folders)
@@ -130,7 +129,3 @@ def check_plan(plan: Plan) -> Plan:
 
 def _digest(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()[:12]
-
-
-def _nearest(word: str, names: Iterable[str]) -> str:
-    return "one of " + ", ".join(difflib.get_close_matches(word, list(names), n=3, cutoff=0.5) or list(names))

@@ -1,8 +1,8 @@
 """Tasks by name: each turns predictions and targets into a training loss and into one score row per case."""
 
-import difflib
 from collections.abc import Mapping
 
+from kwise.nearest import one_of
 from kwise.tasks.diagnosis import Diagnosis
 from kwise.tasks.joint import Joint
 from kwise.tasks.phenotypes import Phenotypes
@@ -45,8 +45,7 @@ def task_name(task: Task) -> str:
 def make_task(name: str, options: Mapping[str, object]) -> Task:
     """The task of that name; ValueError with the nearest names, or for options it does not take."""
     if name not in TASKS:
-        near = difflib.get_close_matches(name, TASKS, n=3, cutoff=0.4) or list(TASKS)
-        raise ValueError(f"choosing a task: got {name!r}; wanted {' or '.join(near)}")
+        raise ValueError(f"choosing a task: got {name!r}; wanted {one_of(name, TASKS)}")
     try:
         return TASKS[name](**options)
     except TypeError as error:

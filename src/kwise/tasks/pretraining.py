@@ -4,12 +4,12 @@ every case.
 Values are compared at the scale of the case: over the root mean square of the truth.
 """
 
-import difflib
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from kwise.nearest import one_of
 from kwise.types import Prediction, Targets
 
 KINDS = ("l1_hdr", "mse")
@@ -27,8 +27,9 @@ class Pretraining:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            near = difflib.get_close_matches(self.kind, KINDS, n=1, cutoff=0.0)[0]
-            raise ValueError(f"building Pretraining: got kind {self.kind!r}; nearest is {near!r} of {KINDS}")
+            raise ValueError(
+                f"building Pretraining: got kind {self.kind!r}; wanted {one_of(self.kind, KINDS)}"
+            )
 
     @property
     def names(self) -> tuple[str, ...]:

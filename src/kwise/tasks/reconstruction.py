@@ -4,13 +4,13 @@ every case.
 Axis names: b case, z slice, f frame, y and x image, q queried point. Scores are means over slices and frames.
 """
 
-import difflib
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from kwise.image_metrics import WINDOW, nmse, psnr, ssim
+from kwise.nearest import one_of
 from kwise.types import Prediction, Targets
 
 KINDS = ("l2", "l1")
@@ -29,9 +29,8 @@ class Reconstruction:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            near = difflib.get_close_matches(self.kind, KINDS, n=1, cutoff=0.0)[0]
             raise ValueError(
-                f"building Reconstruction: got kind {self.kind!r}; nearest is {near!r} of {KINDS}"
+                f"building Reconstruction: got kind {self.kind!r}; wanted {one_of(self.kind, KINDS)}"
             )
 
     @property

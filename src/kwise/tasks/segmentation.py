@@ -3,7 +3,6 @@
 Axis names: b case, k class, z slice, f frame, y and x image, q queried point, n all pixels of a slice.
 """
 
-import difflib
 import math
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from kwise.metrics import dice, frame_dice, frame_distances, soft_dice
+from kwise.nearest import one_of
 from kwise.phenotypes import STRUCTURES, area_ejection_fraction, cavity_areas, ed_es, ejection_fraction
 from kwise.tasks.losses import binary_entropy, dice_loss, known_mean, one_hot, present_dice_loss
 from kwise.types import IGNORE, Prediction, Targets
@@ -38,10 +38,8 @@ class Segmentation:
 
     def __post_init__(self) -> None:
         if self.variant not in VARIANTS:
-            near = difflib.get_close_matches(self.variant, VARIANTS, n=1, cutoff=0.0)[0]
-            raise ValueError(
-                f"building Segmentation: got variant {self.variant!r}; nearest is {near!r} of {VARIANTS}"
-            )
+            wanted = one_of(self.variant, VARIANTS)
+            raise ValueError(f"building Segmentation: got variant {self.variant!r}; wanted {wanted}")
         if not 2 <= self.n_classes <= len(STRUCTURES) + 1:
             raise ValueError(
                 f"building Segmentation: got {self.n_classes} classes; wanted 2 to {len(STRUCTURES) + 1}"
