@@ -17,6 +17,7 @@ from kwise.models import MODELS
 from kwise.models.controls import CONTROLS
 from kwise.models.mean_shape import MeanShape
 from kwise.models.train_mean import TrainMean
+from kwise.nn.conv import UNet
 from kwise.recipes import RECIPES, Recipe, disk_table, recipe
 from kwise.recipes.disk import ACCELERATIONS, PUBLISHED
 from kwise.recipes.overrides import apply_overrides, check_options
@@ -203,10 +204,11 @@ def test_a_deeper_network_begins_with_the_upper_levels_of_a_shallower_one(tmp_pa
         assert torch.equal(begun.state_dict()[key], value), key
     for key in ("net.down.2.conv0.weight", "net.up.0.conv0.weight"):
         assert torch.equal(begun.state_dict()[key], drawn.state_dict()[key])
-    with pytest.raises(ValueError, match=r"got channels \(4, 6\); wanted the first of \(4, 10, 6\)"):
-        build(replace(shallow, options={"channels": (4, 10, 6)}, init_from=folder))
-    with pytest.raises(ValueError, match="got a checkpoint with options"):
-        build(replace(shallow, options={"channels": (4, 6, 8), "n_windows": 3}, init_from=folder))
+    for options in ({"channels": (4, 10, 6)}, {"channels": (4,)}, {"channels": (4, 6, 8), "n_windows": 3}):
+        with pytest.raises(ValueError, match="starting syn_net_shared_small: got a checkpoint with options"):
+            build(replace(shallow, options=options, init_from=folder))
+    with pytest.raises(ValueError, match=r"got channels \(4, 6, 8\); wanted those that \(4, 6\) begin with"):
+        UNet(3, 2, (4, 6)).begin_from(UNet(3, 2, (4, 6, 8)))
 
 
 # -- overrides
@@ -294,6 +296,16 @@ def test_a_row_is_scored_as_it_is_asked(tmp_path: Path) -> None:
     regenerate([row], tmp_path / "results", tmp_path / "runs")
     asked = json.loads((tmp_path / "results" / row.place / "asked.json").read_text())
     assert asked["dataset"] == "heart_wide" and asked["acquisition"]["accelerations"] == [3.0]
+
+
+def test_what_a_row_begins_with_is_trained_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    first = tiny("syn_net_shared_small", "name=first")
+    monkeypatch.setitem(RECIPES, "first", lambda: first)
+    made = replace(first, name="second", init_from="runs/first-seed{seed}/checkpoint")
+    regenerate([Row("second", made, "table", n=1)], tmp_path / "results")
+    assert (tmp_path / "runs/first-seed0/checkpoint").exists()
+    assert read_scores(tmp_path / "results/table/second/seed0/scores.csv")
 
 
 def test_published_numbers_stand_beside_the_paper_recipes() -> None:

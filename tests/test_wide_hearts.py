@@ -76,7 +76,7 @@ def test_ventricles_are_of_every_size_and_lie_everywhere() -> None:
     usual = [int((x == 3).sum()) / int((x == 1).sum()) for x in upright]
     assert sum(r > 3 for r in ratio) >= 6 > 5 >= sum(r > 3 for r in usual)
     assert sum(r < 0.3 for r in ratio) >= 5 > 2 >= sum(r < 0.3 for r in usual)
-    assert min(r for r in ratio) < 0.2 < min(r for r in usual)
+    assert min(ratio) < 0.2 < min(usual)
 
 
 def test_wide_hearts_are_scans_whose_cavity_is_smallest_at_end_systole() -> None:

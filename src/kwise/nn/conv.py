@@ -71,17 +71,16 @@ class UNet(nn.Module):
         return self.head(x)[..., : size[0], : size[1]]
 
     def begin_from(self, shallower: "UNet") -> None:
-        """Take the weights of a U-Net with the same upper levels; what lies deeper keeps its own.
+        """Take the weights of a U-Net whose levels are the upper ones of this; the others keep their own.
 
-        ValueError where its levels are not the upper ones of this one.
+        ValueError where they are not.
         """
-        pairs = [*zip(self.down, shallower.down), *zip(self.up[::-1], shallower.up[::-1])]
-        try:
-            for mine, its in (*pairs, (self.head, shallower.head)):
-                mine.load_state_dict(its.state_dict())
-        except RuntimeError:
+        if self.channels[: shallower.levels] != shallower.channels:
             got, wanted = shallower.channels, self.channels
-            raise ValueError(f"deepening a U-Net: got channels {got}; wanted the first of {wanted}") from None
+            raise ValueError(f"deepening a U-Net: got channels {got}; wanted those that {wanted} begin with")
+        pairs = [*zip(self.down, shallower.down), *zip(self.up[::-1], shallower.up[::-1])]
+        for mine, its in (*pairs, (self.head, shallower.head)):
+            mine.load_state_dict(its.state_dict())
 
 
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:

@@ -60,7 +60,7 @@ class RightVentricle:
     shape: Tensor
     wall: float
     trabeculae: float
-    lining: float = 0.0  # mm of pool next to the wall that look like muscle
+    lining: float = 0.0  # mm of pool next to the free wall that look like muscle
 
 
 @dataclass(frozen=True)

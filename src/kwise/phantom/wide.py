@@ -59,8 +59,8 @@ def draw_pose(case: str) -> Pose:
 
 
 def draw_wide_heart(case: str) -> Heart:
-    """Every parameter of a heart from WIDE_KINDS, its RV wrapped further round and its cavity rougher than
-    `draw_heart` makes them.
+    """Every parameter of a heart from WIDE_KINDS, but for what real hearts have in ranges of their own: RV,
+    cavities, walls, how they thicken, and the look of what lies around.
     """
     heart = draw_heart(case, WIDE_KINDS)
     d = Draws(case, "wide heart")

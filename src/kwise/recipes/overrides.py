@@ -50,7 +50,7 @@ def _changed(here: Any, path: list[str], value: str, key: str) -> Any:
     name, rest = path[0], path[1:]
     if isinstance(here, Mapping):
         return _changed_mapping(here, ".".join(path), value, key)
-    known = {field.name for field in fields(here)}
+    known = [field.name for field in fields(here)]
     if name not in known:
         raise ValueError(
             f"changing {key}: got no field {name!r} in {type(here).__name__}; wanted {one_of(name, known)}"
@@ -176,5 +176,3 @@ def _fits(value: object, declared: Any) -> bool:
 
 def _name(declared: Any) -> str:
     return declared.__name__ if inspect.isclass(declared) and not typing.get_args(declared) else str(declared)
-
-

@@ -19,10 +19,10 @@ class Recipe:
     `options` are the model's constructor keywords. `frames` and `points` are what a training step asks of a
     case (None: everything). `frame_counts`: cines are brought to one of these lengths, or drawn with it where
     they are drawn. `fully_sampled` hides the undersampling from the model: the upper bound. `init_from` names
-    a checkpoint folder to start from, or several that give an encoder each. `n_train` bounds the cases
-    trained on (None: all there are); `n_validation` cases choose weights, `n_calibration` fit what a model
-    keeps of them (thresholds, spreads). `published` maps R to the published (mean, sd) of the paper's own
-    score.
+    a checkpoint folder to start from, its U-Net perhaps shallower, or several that give an encoder each.
+    `n_train` bounds the cases trained on (None: all there are); `n_validation` cases choose weights,
+    `n_calibration` fit what a model keeps of them (thresholds, spreads). `published` maps R to the published
+    (mean, sd) of the paper's own score.
     """
 
     name: str

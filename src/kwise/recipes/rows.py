@@ -6,13 +6,14 @@ Scores stand in results/<table>/<row>/seed<k>/; weights in runs/<recipe>-seed<k>
 import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from kwise.atomic import write_atomically
 from kwise.recipes.recipe import Recipe
 from kwise.recipes.run import source, train_recipe
 from kwise.recipes.scoring import evaluate_checkpoint
+from kwise.recipes.starting import starts
 from kwise.report.table import Table
 from kwise.tasks import Task
 
@@ -84,7 +85,9 @@ def regenerate(
     only: str | None = None,
     train: bool = True,
 ) -> None:
-    """Score what has no scores yet, training it first where it has no weights; `only` names one row."""
+    """Score what has no scores yet, training it first where it has no weights, after what it begins with;
+    `only` names one row.
+    """
     for row in rows:
         scored = results / row.place
         if (only is not None and row.name != only) or (scored / f"scores{row.suffix}.csv").exists():
@@ -93,17 +96,27 @@ def regenerate(
             row.make(row, scored, runs)
             continue
         folder = runs / row.run
-        checkpoint = folder / "checkpoint"
-        if not checkpoint.exists():
-            if not train:
-                continue
-            checkpoint = train_recipe(row.recipe, folder)
-        score_row(row, checkpoint, scored)
+        if not train and not (folder / "checkpoint").exists():
+            continue
+        score_row(row, trained(row.recipe, folder), scored)
         if row.asked is not None:
             _say_what_was_asked(row, row.asked, scored)
         for kept in (Path("recipe.json"), Path("log.jsonl")):
             if (folder / kept).exists() and row.control is None:
                 shutil.copy(folder / kept, scored / f"{kept.stem}{row.suffix}{kept.suffix}")
+
+
+def trained(recipe: Recipe, folder: Path) -> Path:
+    """The checkpoint in a run folder: of an earlier run, or trained now, after the recipes it begins with."""
+    from kwise.recipes import RECIPES
+
+    if (folder / "checkpoint").exists():
+        return folder / "checkpoint"
+    for start in map(Path, starts(recipe)):
+        name, _, seed = start.parent.name.rpartition("-seed")
+        if name in RECIPES:
+            trained(replace(RECIPES[name](), seed=int(seed)), start.parent)
+    return train_recipe(recipe, folder)
 
 
 def _say_what_was_asked(row: Row, asked: Recipe, folder: Path) -> None:

@@ -2,13 +2,14 @@
 shallower U-Net, or the encoders of others.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import nn
 
-from kwise.checkpoint import load_checkpoint
+from kwise.checkpoint import Loaded, load_checkpoint
 from kwise.models import MODELS
+from kwise.nearest import one_of
 from kwise.nn.conv import UNet
 from kwise.recipes.overrides import check_options
 from kwise.recipes.recipe import Recipe
@@ -27,17 +28,16 @@ def build(recipe: Recipe) -> nn.Module:
     ValueError where none fits.
     """
     if recipe.model not in MODELS:
-        raise ValueError(f"building a model: got {recipe.model!r}; wanted one of {', '.join(MODELS)}")
+        raise ValueError(f"building a model: got {recipe.model!r}; wanted {one_of(recipe.model, MODELS)}")
     check_options(MODELS[recipe.model], recipe.options, f"building {recipe.model}")
-    named = (recipe.init_from,) if isinstance(recipe.init_from, str) else recipe.init_from or ()
-    folders = [folder.replace("{seed}", str(recipe.seed)) for folder in named]
+    folders = starts(recipe)
     if len(folders) == 1:
         loaded = load_checkpoint(folders[0], MODELS)
         if loaded.name == recipe.model:
             if loaded.options != dict(recipe.options):
                 if any(hasattr(loaded.model, part) for part in ENCODERS):  # another head on it
                     return _with_encoders(recipe, folders)
-                if _differing(loaded.options, recipe.options) == {"channels"}:
+                if _deepens(loaded, recipe):
                     return _deepened(recipe, loaded.model)
                 raise ValueError(
                     f"starting {recipe.name}: got a checkpoint with options {loaded.options}; "
@@ -47,18 +47,32 @@ def build(recipe: Recipe) -> nn.Module:
     return _with_encoders(recipe, folders)
 
 
-def _differing(one: Mapping[str, object], other: Mapping[str, object]) -> set[str]:
-    return {name for name in {*one, *other} if one.get(name) != other.get(name)}
+def starts(recipe: Recipe) -> list[str]:
+    """The checkpoint folders that a recipe begins with."""
+    named = (recipe.init_from,) if isinstance(recipe.init_from, str) else recipe.init_from or ()
+    return [folder.replace("{seed}", str(recipe.seed)) for folder in named]
+
+
+def _deepens(loaded: Loaded, recipe: Recipe) -> bool:
+    """Whether nothing but the number of levels of a part that is a U-Net differs."""
+    had, wished = dict(loaded.options), dict(recipe.options)
+    had.pop("channels", None)
+    channels = wished.pop("channels", None)
+    nets = [part for part in loaded.model.children() if isinstance(part, UNet)]
+    return (
+        had == wished
+        and isinstance(channels, tuple)
+        and any(channels[: net.levels] == net.channels for net in nets)
+    )
 
 
 def _deepened(recipe: Recipe, shallower: nn.Module) -> nn.Module:
     model = _drawn(recipe)
-    for name, part in model.named_children():
-        its = getattr(shallower, name)
-        if isinstance(part, UNet):
-            part.begin_from(its)
-        else:
-            part.load_state_dict(its.state_dict())
+    nets = {name: part for name, part in model.named_children() if isinstance(part, UNet)}
+    for name, part in nets.items():
+        part.begin_from(getattr(shallower, name))
+    rest = {key: x for key, x in shallower.state_dict().items() if key.split(".")[0] not in nets}
+    model.load_state_dict({**model.state_dict(), **rest})
     return model
 
 

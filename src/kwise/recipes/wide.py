@@ -33,7 +33,8 @@ CHANNELS = (16, 32, 64, 128, 256)
 
 def harmonic_unet_wide() -> Recipe:
     """Goes on from the small one, its U-Net a level deeper, with hearts as files hold them, R = 2 to 64, all
-    families of lines, cines of 12 and 24 frames. Its priors stay: they are of beats, not of poses.
+    families of lines, cines of 12 and 24 frames. The priors of its support regression stay: they are of beats
+    and not of poses.
     """
     recipe = harmonic_unet_small()
     net, _, refined = recipe.stages
