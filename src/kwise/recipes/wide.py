@@ -27,7 +27,7 @@ MASKS = (
 EVERY_MASK = Acquisition(masks=MASKS, accelerations=(2.0, *ACCELERATIONS))
 
 
-# A fifth level sees the whole heart at once, whichever way it lies, and costs a fifth more of a step.
+# A fifth level sees the whole heart at once, whichever way it lies, and costs a fifth more of an answer.
 CHANNELS = (16, 32, 64, 128, 256)
 
 
@@ -47,7 +47,7 @@ def harmonic_unet_wide() -> Recipe:
 
 
 def syn_net_shared_timed_wide() -> Recipe:
-    """The strongest rival, told as much, as deep, on the same hearts for at least the same time."""
+    """The strongest rival, told as much, as deep, on the same hearts for about the same time."""
     recipe = syn_net_shared_timed_small()
     stage = replace(
         recipe.stages[0], steps=15_000, precision="bf16-mixed", matrix_rate=0.015, learning_rate=2e-3,
