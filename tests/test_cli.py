@@ -251,8 +251,8 @@ def test_overrides(change: str, look: object, value: object) -> None:
 @pytest.mark.parametrize(
     ("change", "error"),
     [
-        ("inner.step=3", r"changing inner.step: got no field 'step' in Inner; wanted one of steps"),
-        ("iner.steps=3", r"changing iner.steps: got no field 'iner' in Outer; wanted one of inner"),
+        ("inner.step=3", r"changing inner.step: got no field 'step' in Inner; wanted steps"),
+        ("iner.steps=3", r"changing iner.steps: got no field 'iner' in Outer; wanted inner"),
         ("inner.steps=3.5", r"changing inner.steps: got '3.5'; wanted int"),
         ("inner.shuffle=maybe", r"changing inner.shuffle: got 'maybe'; wanted bool"),
         ("inner.sizes=4,x", r"changing inner.sizes: got '4,x'; wanted tuple\[int, ...\]"),
