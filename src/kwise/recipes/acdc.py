@@ -56,27 +56,30 @@ FOLDED = (
     "disk",
     "mean_shape",
 )
-
-
+# Small recipe -> the one that went on from it, on wide hearts.
 WIDENED = (
     (harmonic_unet_small, harmonic_unet_wide),
     (syn_net_shared_timed_small, syn_net_shared_timed_wide),
 )
 
 
-def fine_tuned(start: Recipe, share: float = 0.15) -> Recipe:
-    """`start` on ACDC with a share of its steps and half its rates, from its phantom checkpoint in runs/."""
+def fine_tuned(start: Recipe, share: float = 0.15, weights: Recipe | None = None) -> Recipe:
+    """`start` on ACDC with a share of its steps and half its rates, from its phantom checkpoint in runs/, or
+    from that of a longer training of its model (`weights`).
+    """
+    weights = start if weights is None else weights
     stages = tuple(_shorter(stage, share) for stage in start.stages)
     return replace(
         start,
-        name=start.name.replace("_small", "_acdc"),
+        name=f"{weights.name.removesuffix('_small')}_acdc",
         dataset="acdc_both",
+        options=weights.options,
         acquisition=PATIENTS,
         stages=stages,
         frames=2,
         augment="heart",
         frame_counts=(12, 16, 24),
-        init_from=f"runs/{start.name}-seed{start.seed}/checkpoint",
+        init_from=f"runs/{weights.name}-seed{start.seed}/checkpoint",
         published={},
     )
 
@@ -101,9 +104,7 @@ def _from(small: Callable[[], Recipe]) -> Recipe:
 
 def _from_wide(small: Callable[[], Recipe], wide: Callable[[], Recipe]) -> Recipe:
     """As many steps as from the small weights, from those of wide hearts."""
-    recipe, start = fine_tuned(small()), wide()
-    checkpoint = f"runs/{start.name}-seed{start.seed}/checkpoint"
-    return replace(recipe, name=f"{start.name}_acdc", options=start.options, init_from=checkpoint)
+    return fine_tuned(small(), weights=wide())
 
 
 def acdc_recipes() -> Mapping[str, Callable[[], Recipe]]:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from kwise.atomic import write_atomically
+from kwise.recipes import RECIPES
 from kwise.recipes.recipe import Recipe
 from kwise.recipes.run import source, train_recipe
 from kwise.recipes.scoring import evaluate_checkpoint
@@ -108,8 +109,6 @@ def regenerate(
 
 def trained(recipe: Recipe, folder: Path) -> Path:
     """The checkpoint in a run folder: of an earlier run, or trained now, after the recipes it begins with."""
-    from kwise.recipes import RECIPES
-
     if (folder / "checkpoint").exists():
         return folder / "checkpoint"
     for start in map(Path, starts(recipe)):

@@ -34,16 +34,7 @@ def build(recipe: Recipe) -> nn.Module:
     if len(folders) == 1:
         loaded = load_checkpoint(folders[0], MODELS)
         if loaded.name == recipe.model:
-            if loaded.options != dict(recipe.options):
-                if any(hasattr(loaded.model, part) for part in ENCODERS):  # another head on it
-                    return _with_encoders(recipe, folders)
-                if _deepens(loaded, recipe):
-                    return _deepened(recipe, loaded.model)
-                raise ValueError(
-                    f"starting {recipe.name}: got a checkpoint with options {loaded.options}; "
-                    f"wanted {recipe.options}"
-                )
-            return loaded.model
+            return _from_same_model(recipe, loaded, folders)
     return _with_encoders(recipe, folders)
 
 
@@ -51,6 +42,18 @@ def starts(recipe: Recipe) -> list[str]:
     """The checkpoint folders that a recipe begins with."""
     named = (recipe.init_from,) if isinstance(recipe.init_from, str) else recipe.init_from or ()
     return [folder.replace("{seed}", str(recipe.seed)) for folder in named]
+
+
+def _from_same_model(recipe: Recipe, loaded: Loaded, folders: Sequence[str]) -> nn.Module:
+    if loaded.options == dict(recipe.options):
+        return loaded.model
+    if any(hasattr(loaded.model, part) for part in ENCODERS):  # another head on it
+        return _with_encoders(recipe, folders)
+    if _deepens(loaded, recipe):
+        return _deepened(recipe, loaded.model)
+    raise ValueError(
+        f"starting {recipe.name}: got a checkpoint with options {loaded.options}; wanted {recipe.options}"
+    )
 
 
 def _deepens(loaded: Loaded, recipe: Recipe) -> bool:

@@ -26,7 +26,6 @@ MASKS = (
 )
 EVERY_MASK = Acquisition(masks=MASKS, accelerations=(2.0, *ACCELERATIONS))
 
-
 # A fifth level sees the whole heart at once, whichever way it lies, and costs a fifth more of an answer.
 CHANNELS = (16, 32, 64, 128, 256)
 
@@ -41,7 +40,7 @@ def harmonic_unet_wide() -> Recipe:
     return _widened(
         recipe,
         "harmonic_unet_wide",
-        replace(net, steps=13_000, precision="bf16-mixed", matrix_rate=0.015, learning_rate=2e-3),
+        _longer(net, 13_000),
         replace(refined, steps=300, precision="bf16-mixed", validate_every=0),
     )
 
@@ -49,11 +48,14 @@ def harmonic_unet_wide() -> Recipe:
 def syn_net_shared_timed_wide() -> Recipe:
     """The strongest rival, told as much, as deep, on the same hearts for about the same time."""
     recipe = syn_net_shared_timed_small()
-    stage = replace(
-        recipe.stages[0], steps=15_000, precision="bf16-mixed", matrix_rate=0.015, learning_rate=2e-3,
-        validate_every=0,
-    )  # fmt: skip
-    return _widened(recipe, "syn_net_shared_timed_wide", stage)
+    return _widened(recipe, "syn_net_shared_timed_wide", _longer(recipe.stages[0], 15_000))
+
+
+def _longer(stage: Stage, steps: int) -> Stage:
+    """So many steps at the rates of weights that know hearts already; nothing is chosen on the way."""
+    return replace(
+        stage, steps=steps, precision="bf16-mixed", matrix_rate=0.015, learning_rate=2e-3, validate_every=0
+    )
 
 
 def _widened(recipe: Recipe, name: str, *stages: Stage) -> Recipe:
