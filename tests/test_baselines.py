@@ -17,7 +17,7 @@ from kwise.nn.attention import Attention
 from kwise.nn.conv import UNet
 from kwise.nn.encodings import frequency_encoding
 from kwise.seeding import generator
-from kwise.types import Measurement, Prediction, Query, Targets
+from kwise.types import Batch, Measurement, Prediction, Query, Targets
 
 Make = Callable[..., Measurement]
 
@@ -156,11 +156,18 @@ def test_disk_trains_with_repeatable_jitter_and_a_weight_penalty(make_measuremen
     assert model.eval()(measurement).losses == {}
 
 
+def labelled(labels: Tensor) -> Batch:
+    """A training batch of which nothing but the labels (b, z, t, y, x) matters."""
+    b, z, t, y, x = labels.shape
+    measured = Measurement(torch.ones(b, 1, z, t, y, x) * 1j, torch.ones(b, z, t, y, x).bool())
+    return Batch(("case",) * b, measured, Targets(labels), (1.0,) * b)
+
+
 def test_mean_shape_in_place_and_at_the_true_centre() -> None:
     training = blob_labels([(9 + 5 * i, 9 + 5 * j) for i in range(4) for j in range(4)])
     held_out = blob_labels([(11, 22), (21, 12)])
     model = MeanShape(n_classes=3, matrix=(33, 33))
-    model.fit([Targets(training[:6]), Targets(training[6:])])
+    model.fit(map(labelled, (training[:6], training[6:])))
     empty = Measurement(torch.ones(2, 1, 1, 2, 33, 33) * 1j, torch.ones(2, 1, 2, 33, 33).bool())
     fixed, placed = model(empty), model.place(heart_centres(held_out), (1, 2, 33, 33))
     assert placed.logits is not None and placed.logits.shape == (2, 3, 1, 2, 33, 33)
@@ -171,7 +178,7 @@ def test_mean_shape_in_place_and_at_the_true_centre() -> None:
 def test_mean_shape_offsets_are_tuned_for_dice() -> None:
     """Scattered hearts: plain frequencies call everything background, tuned ones do not."""
     model = MeanShape(n_classes=3, matrix=(33, 33))
-    model.fit([Targets(blob_labels([(6 + 7 * i, 6 + 7 * j) for i in range(4) for j in range(4)]))])
+    model.fit([labelled(blob_labels([(6 + 7 * i, 6 + 7 * j) for i in range(4) for j in range(4)]))])
     assert (model.fixed.argmax(dim=0) == 0).all()
     assert model.fixed_offsets.abs().max() > 0
     with pytest.raises(ValueError, match="got no training labels"):

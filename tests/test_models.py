@@ -15,7 +15,7 @@ from kwise.fourier import fft2c
 from kwise.models import MODELS
 from kwise.models.mean_shape import MeanShape
 from kwise.seeding import generator
-from kwise.types import Measurement, Prediction, Query, Samples, Targets
+from kwise.types import Batch, Measurement, Prediction, Query, Samples, Targets
 
 Make = Callable[..., Measurement]
 TINY: dict[str, dict[str, object]] = {
@@ -96,7 +96,9 @@ def build(name: str, **changes: object) -> nn.Module:
         kind = name.partition("-")[0]
         model = MODELS[kind](**TINY.get(kind, {}), **VARIANTS.get(name, {}), **changes).eval()
     if isinstance(model, MeanShape):  # not learned by gradients
-        model.fit([Targets(torch.randint(0, 4, (2, 1, 3, 9, 8), generator=generator("fitted")))])
+        labels = torch.randint(0, 4, (2, 1, 3, 9, 8), generator=generator("fitted"))
+        measured = Measurement(torch.ones(2, 1, 1, 3, 9, 8) * 1j, torch.ones(2, 1, 3, 9, 8).bool())
+        model.fit([Batch(("a", "b"), measured, Targets(labels), (1.0, 1.0))])
     return model
 
 

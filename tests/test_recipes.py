@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from kwise.checkpoint import load_checkpoint
+from kwise.cli.recipes import run_train
 from kwise.data import heart_dataset
 from kwise.data.kept import KEEP_VARIABLE
 from kwise.data.loader import Acquisition
@@ -162,7 +163,7 @@ def test_a_recipe_takes_a_training_step(
     model, batches = build(made), training_batches(made)
     before = {key: x.clone() for key, x in model.state_dict().items()}
     if isinstance(model, (MeanShape, TrainMean)):
-        model.fit([batches(0).targets])
+        model.fit([batches(0)])
         assert any(not torch.equal(x, before[key]) for key, x in model.state_dict().items())
         return
     if not list(model.parameters()):
@@ -306,6 +307,20 @@ def test_what_a_row_begins_with_is_trained_first(tmp_path: Path, monkeypatch: py
     regenerate([Row("second", made, "table", n=1)], tmp_path / "results")
     assert (tmp_path / "runs/first-seed0/checkpoint").exists()
     assert read_scores(tmp_path / "results/table/second/seed0/scores.csv")
+
+
+def test_train_first_trains_what_a_recipe_begins_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    first = tiny("syn_net_shared_small", "name=first")
+    monkeypatch.setitem(RECIPES, "first", lambda: first)
+    start = "runs/first-seed{seed}/checkpoint"
+    monkeypatch.setitem(RECIPES, "second", lambda: replace(first, name="second", init_from=start))
+    run_train("second", [], None, 3, 1, "small")
+    assert (tmp_path / "runs/first-seed3/checkpoint").exists()
+    assert (tmp_path / "runs/second-seed3/checkpoint").exists()
+    assert "second begins with first: training it first, into runs/first-seed3" in capsys.readouterr().out
 
 
 def test_published_numbers_stand_beside_the_paper_recipes() -> None:

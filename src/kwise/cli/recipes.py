@@ -15,6 +15,7 @@ from kwise.recipes.overrides import apply_overrides, check_options
 from kwise.recipes.preprocessing import acquisition_of, data_of
 from kwise.recipes.run import train_recipe
 from kwise.recipes.scoring import evaluate_checkpoint
+from kwise.recipes.trained import train_starts, trained
 from kwise.training import leave_processes
 
 
@@ -33,6 +34,7 @@ def run_train(
     recipe = _changed_recipe(name, changes, seed, devices)
     # A changed recipe gets a folder of its own: tables and fine-tuning trust runs/NAME-seedN.
     folder = Path("runs") / f"{name}{'-changed' if changes else ''}-seed{seed}" if folder is None else folder
+    train_starts(recipe)
     print(f"training {name} into {folder}")
     print(f"wrote {train_recipe(recipe, folder)}")
     leave_processes()
@@ -59,7 +61,7 @@ def _train_link(name: str, changes: Sequence[str], root: Path, seed: int, device
         moved = tuple(str(root / Path(start).relative_to("runs")) for start in recipe.init_from)
         recipe = replace(recipe, init_from=moved)
     print(f"training {name} into {folder}")
-    print(f"wrote {train_recipe(recipe, folder)}")
+    print(f"wrote {trained(recipe, folder)}")
 
 
 def run_evaluate(

@@ -16,7 +16,7 @@ from kwise.models.answer import (
     resize_answer,
     sampling_grid,
 )
-from kwise.types import Measurement, Prediction, Query, Targets
+from kwise.types import Batch, Measurement, Prediction, Query
 
 _OFFSETS = tuple(0.25 * i for i in range(-16, 17))  # added to the logits of one class while tuning
 _TUNING_CASES = 400
@@ -31,6 +31,8 @@ class MeanShape(nn.Module):
     heart's centre, moved to given centres: the localisation floor, of one who knows where every heart is and
     nothing else. Logits are kept on `matrix` (y, x) and resampled to the grid asked for.
     """
+
+    fitted_stages = ("train",)
 
     def __init__(self, *, n_classes: int = 4, matrix: tuple[int, int] = (64, 64)) -> None:
         super().__init__()
@@ -61,9 +63,9 @@ class MeanShape(nn.Module):
         logits = resize_answer(_logits(moved, self.centred_offsets), (shape[2], shape[3]))
         return Prediction(logits=logits[:, :, None, None].expand(-1, -1, shape[0], shape[1], -1, -1))
 
-    def fit(self, targets: Iterable[Targets]) -> None:
+    def fit(self, batches: Iterable[Batch]) -> None:
         """Learn both floors from training labels; every case counts alike."""
-        counts, centres = _gather_counts(targets, self.fixed.shape)
+        counts, centres = _gather_counts(batches, self.fixed.shape)
         chosen = counts[:_TUNING_CASES]
         self.fixed.copy_(_mean_frequencies(counts, torch.zeros_like(centres)))
         self.fixed_offsets.copy_(tuned_offsets(self.fixed.unsqueeze(0), chosen))
@@ -146,13 +148,13 @@ def _mean_frequencies(counts: Tensor, shift: Tensor) -> Tensor:
     return total / len(counts)
 
 
-def _gather_counts(targets: Iterable[Targets], shape: torch.Size) -> tuple[Tensor, Tensor]:
+def _gather_counts(batches: Iterable[Batch], shape: torch.Size) -> tuple[Tensor, Tensor]:
     """Label counts (n, k, y, x) over slices and frames of every case on `shape` (k, y, x), and centres (n,
     2).
     """
     counts, centres = [], []
-    for batch in targets:
-        labels = batch.labels.cpu()
+    for batch in batches:
+        labels = batch.targets.labels.cpu()
         each = [(labels == k).sum(dim=(1, 2)) for k in range(shape[0])]
         counts.append(resize_answer(torch.stack(each, dim=1).float(), (shape[1], shape[2])))
         centres.append(heart_centres(labels))

@@ -9,11 +9,13 @@ from torch import Tensor, nn
 
 from kwise.models.answer import EVERYTHING, query_frames
 from kwise.phenotypes import DISEASES, PHENOTYPES
-from kwise.types import Measurement, Prediction, Query, Targets
+from kwise.types import Batch, Measurement, Prediction, Query
 
 
 class TrainMean(nn.Module):
     """The same phenotypes, their spread as uncertainty, and the same diseases for every measurement."""
+
+    fitted_stages = ("train",)
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,14 +40,14 @@ class TrainMean(nn.Module):
             disease_threshold=torch.zeros_like(logits),
         )
 
-    def fit(self, targets: Iterable[Targets]) -> None:
+    def fit(self, batches: Iterable[Batch]) -> None:
         """Learn mean, sd and prevalence; what is unknown (NaN) counts nowhere."""
         phenotypes, diseases = [], []
-        for batch in targets:
-            if batch.phenotypes is None or batch.diseases is None:
+        for targets in (batch.targets for batch in batches):
+            if targets.phenotypes is None or targets.diseases is None:
                 raise ValueError("fitting train_mean: got cases without phenotypes and diseases; wanted both")
-            phenotypes.append(batch.phenotypes)
-            diseases.append(batch.diseases)
+            phenotypes.append(targets.phenotypes)
+            diseases.append(targets.diseases)
         if not phenotypes:
             raise ValueError("fitting train_mean: got no training cases; wanted at least one")
         values, ill = torch.cat(phenotypes), torch.cat(diseases)

@@ -6,15 +6,14 @@ Scores stand in results/<table>/<row>/seed<k>/; weights in runs/<recipe>-seed<k>
 import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from kwise.atomic import write_atomically
-from kwise.recipes import RECIPES
 from kwise.recipes.recipe import Recipe
-from kwise.recipes.run import source, train_recipe
+from kwise.recipes.run import source
 from kwise.recipes.scoring import evaluate_checkpoint
-from kwise.recipes.starting import starts
+from kwise.recipes.trained import trained
 from kwise.report.table import Table
 from kwise.tasks import Task
 
@@ -105,17 +104,6 @@ def regenerate(
         for kept in (Path("recipe.json"), Path("log.jsonl")):
             if (folder / kept).exists() and row.control is None:
                 shutil.copy(folder / kept, scored / f"{kept.stem}{row.suffix}{kept.suffix}")
-
-
-def trained(recipe: Recipe, folder: Path) -> Path:
-    """The checkpoint in a run folder: of an earlier run, or trained now, after the recipes it begins with."""
-    if (folder / "checkpoint").exists():
-        return folder / "checkpoint"
-    for start in map(Path, starts(recipe)):
-        name, _, seed = start.parent.name.rpartition("-seed")
-        if name in RECIPES:
-            trained(replace(RECIPES[name](), seed=int(seed)), start.parent)
-    return train_recipe(recipe, folder)
 
 
 def _say_what_was_asked(row: Row, asked: Recipe, folder: Path) -> None:

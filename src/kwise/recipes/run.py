@@ -18,8 +18,6 @@ from kwise.checkpoint import save_checkpoint
 from kwise.data import DataSet, sized
 from kwise.data.augment import AUGMENTATIONS
 from kwise.data.loader import Acquisition, TrainingBatches, cached, evaluation_batches
-from kwise.models.mean_shape import MeanShape
-from kwise.models.train_mean import TrainMean
 from kwise.recipes.preprocessing import preprocessing_of
 from kwise.recipes.recipe import Recipe
 from kwise.recipes.starting import build
@@ -93,24 +91,21 @@ def train_recipe(recipe: Recipe, folder: Path, *, root: str | None = None, progr
     if is_first_process():
         write_recipe(recipe, folder)
     batches = training_batches(recipe, root)
-    if isinstance(model, (MeanShape, TrainMean)):
-        model.fit(batches(step).targets for step in range(recipe.stages[0].steps))
-    elif any(parameter.requires_grad for parameter in model.parameters()):
-        done = 0
-        for stage in recipe.stages:
-            if isinstance(model, Fitted) and stage.name in model.fitted_stages:
-                model.eval()
-                model.fit(later(batches, done, step) for step in range(stage.steps))
-                done += stage.steps
-                continue
+    learns = any(parameter.requires_grad for parameter in model.parameters())
+    done = 0
+    for stage in recipe.stages:
+        batch = partial(later, batches, done)
+        if isinstance(model, Fitted) and stage.name in model.fitted_stages:
+            model.eval()
+            model.fit(map(batch, range(stage.steps)))
+        elif learns:
             loss = partial(loss_of, recipe, stage.name)
             validate = partial(validation_score, recipe, root) if stage.validate_every else None
-            batch = partial(later, batches, done)
             train(model, batch, loss, stage, folder, validate=validate, progress=progress)
-            done += stage.steps
-        calibrate = getattr(model, "calibrate", None)
-        if calibrate is not None:
-            calibrate(validation_answers(recipe, root, model, recipe.n_calibration))
+        done += stage.steps
+    calibrate = getattr(model, "calibrate", None)
+    if calibrate is not None:
+        calibrate(validation_answers(recipe, root, model, recipe.n_calibration))
     checkpoint = folder / "checkpoint"
     if is_first_process():
         save_checkpoint(checkpoint, model, recipe.model, recipe.options, preprocessing_of(recipe))
