@@ -32,7 +32,7 @@ from kwise.predict import (
     segment,
 )
 from kwise.predict import outputs as outputs_of_predict
-from kwise.predict.answer import frames_caution
+from kwise.predict.cautions import frames_caution, ring_caution
 from kwise.types import IGNORE, Measurement, Prediction, Query, Scan
 
 SHAPE = (2, 5, 20, 24)  # (z, t, y, x): odd frames, not square
@@ -248,6 +248,20 @@ def test_an_answer_of_images_alone_has_no_areas_and_says_so(
     )
     page = (tmp_path / "out" / "report.html").read_text()
     assert "the model&#x27;s reconstruction" in page and "ejection fraction" not in page
+
+
+def test_a_pool_that_muscle_does_not_surround_is_cautioned_about() -> None:
+    y, x = torch.meshgrid(torch.arange(32) - 16, torch.arange(32) - 16, indexing="ij")
+    away = (y**2 + x**2).sqrt()
+    ring = torch.where(away < 6, 1, torch.where(away < 9, 2, 0))
+    half = ring.where((ring != 2) | (x < 0), torch.tensor(3))  # open to the right
+    stack = torch.stack([ring, half, half])[:, None]
+    assert ring_caution(ring[None, None], 4, 0) == ()
+    assert ring_caution(stack[:2], 4, 0) == ()  # the lower median: a slice at the valve may be open
+    (told,) = ring_caution(stack, 4, 0)
+    assert 40 < float(told.split("leaves ")[1].split(" %")[0]) < 60
+    assert ring_caution(stack.clamp(max=1), 2, 0) == ()  # a model without muscle
+    assert ring_caution(torch.zeros_like(stack), 4, 0) == ()
 
 
 @pytest.mark.parametrize(("frames", "told"), [(1, False), (2, True), (5, True), (6, False), (30, False)])

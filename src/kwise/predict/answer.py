@@ -12,6 +12,7 @@ from kwise.checkpoint import Loaded
 from kwise.metrics import dice
 from kwise.phenotypes import STRUCTURES, Phenotype, area_ejection_fraction, cavity_areas, ed_es
 from kwise.predict.bounds import Watch, bounded
+from kwise.predict.cautions import coverage_caution, frames_caution, ring_caution
 from kwise.predict.door import (
     acceleration_of,
     is_wide,
@@ -21,7 +22,7 @@ from kwise.predict.door import (
     with_coils_for,
 )
 from kwise.predict.looks import Seen, look_twice
-from kwise.predict.measures import coverage_caution, phenotypes_of
+from kwise.predict.measures import phenotypes_of
 from kwise.types import CLASS_NAMES, IGNORE, Measurement, Query, Scan
 from kwise.uncertainty import Intervals
 
@@ -117,19 +118,6 @@ def answer(scan: Scan, loaded: Loaded, change: Callable[[Measurement], Measureme
     return with_intervals(found, watch.intervals())
 
 
-def frames_caution(scan: Scan, preprocessing: Mapping[str, Any]) -> tuple[str, ...]:
-    """A sentence where a file has a few frames of a beat, such as ED and ES alone: models of motion learned
-    from evenly filled beats blur one into the other.
-    """
-    trained, frames = preprocessing.get("n_frames"), scan.shape[1]
-    if trained is None or not 1 < frames < trained / 2:
-        return ()
-    return (
-        f"The file has {frames} frames of a beat and the model learned from {trained}: it blurs one into the "
-        "other, so the ejection fraction comes out far too small.",
-    )
-
-
 def with_intervals(found: Answer, told: Intervals | None) -> Answer:
     """The answer with its intervals, its phenotypes bounded, and the flags among its cautions."""
     if told is None:
@@ -150,7 +138,6 @@ def answer_of_labels(scan: Scan, labels: Tensor, n_classes: int, seen: str = "")
     sizes = {"LV": areas[CLASS_NAMES[STRUCTURES["LV"]]]}
     ed, es = ed_es(sizes)
     fraction = area_ejection_fraction(sizes) if scan.shape[1] > 1 else math.nan
-    caution = coverage_caution(labels, scan, ed)
     return Answer(
         scan,
         labels,
@@ -161,7 +148,7 @@ def answer_of_labels(scan: Scan, labels: Tensor, n_classes: int, seen: str = "")
         fraction,
         dice_of(scan, labels, n_classes),
         phenotypes=phenotypes_of(areas, labels, scan, ed, es, fraction),
-        cautions=() if caution is None else (caution,),
+        cautions=(*ring_caution(labels, n_classes, ed), *coverage_caution(labels, scan, ed)),
         seen=seen,
     )
 

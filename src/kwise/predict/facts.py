@@ -195,8 +195,8 @@ def _cautions(found: Answer, loaded: Loaded) -> list[str]:
         sentences.append("The model found no LV pool: ED, ES and the ejection fraction mean nothing here.")
     sentences += found.cautions
     unchecked = (
-        " The model looks for a heart in a short-axis cine and does not check that this is one: in any other "
-        "image what it draws means nothing."
+        " The model looks for a heart in a short-axis cine: in any other image what it draws means nothing, "
+        "and it cannot be relied on to notice."
     )
     sentences.append("For research: kwise is no medical device." + unchecked * (found.labels is not None))
     return sentences

@@ -58,19 +58,5 @@ def coverage(scan: Scan) -> str:
     return f"Simpson's rule over {z} slices at a pitch of {pitch:.4g} mm, {z * pitch:.4g} mm in all"
 
 
-def coverage_caution(labels: Tensor, scan: Scan, ed: int) -> str | None:
-    """A sentence where the LV is cut by the first or last slice at `ed`, so that volumes miss a part."""
-    if scan.shape[0] < 2 or not knows_pitch(scan):
-        return None
-    inside = (labels[:, ed] == STRUCTURES["LV"]).flatten(1).any(dim=1).tolist()
-    ends = [name for name, there in (("first", inside[0]), ("last", inside[-1])) if there]
-    if not ends:
-        return None
-    return (
-        f"The LV reaches the {' and the '.join(ends)} of {scan.shape[0]} slices, which may not hold all of "
-        "it: volumes and mass are of the part inside alone."
-    )
-
-
 def _phenotype(name: str, value: float, about: str) -> Phenotype:
     return Phenotype(name, value, _UNITS[name.rpartition("_")[2]], about=about)
