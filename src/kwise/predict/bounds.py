@@ -39,11 +39,12 @@ class Watch:
         if self.calibration is not None:
             self.parts.append(frame_evidence(logits, self.temperature))
 
-    def intervals(self) -> Intervals | None:
-        """The intervals of what was seen since the start."""
+    def intervals(self, first: int = 0) -> Intervals | None:
+        """The intervals of what was seen since the start, where the frame seen first is frame `first`."""
         if self.calibration is None or not self.parts:
             return None
-        return intervals(torch.cat(self.parts, dim=2), self.pixel_mm2, self.rate, self.calibration)
+        seen = torch.cat(self.parts, dim=2).roll(first, dims=2)
+        return intervals(seen, self.pixel_mm2, self.rate, self.calibration)
 
 
 def bounded(phenotypes: Sequence[Phenotype], told: Intervals) -> tuple[Phenotype, ...]:

@@ -45,6 +45,16 @@ def frames_caution(scan: Scan, preprocessing: Mapping[str, Any]) -> tuple[str, .
     )
 
 
+def start_caution(late: int | None) -> tuple[str, ...]:
+    """Where the beat was taken to begin at frame `late` of the file, since the LV is largest there."""
+    if late is None:
+        return ()
+    return (
+        f"The LV is largest at frame {late}, and the model takes the first frame for end-diastole: the beat "
+        f"was answered as one from frame {late} on. Check that this is end-diastole.",
+    )
+
+
 def ring_caution(labels: Tensor, n_classes: int, ed: int) -> tuple[str, ...]:
     """Where the muscle of labels (z, t, y, x) does not surround the LV pool at frame `ed`, as it does in
     short-axis slices: of a long-axis view, or of no heart.

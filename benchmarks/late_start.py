@@ -1,0 +1,60 @@
+"""Cines that begin elsewhere than at end-diastole: the error of area EF with and without a second look.
+
+`python benchmarks/late_start.py [N]` asks the shipped weights of N validation hearts (30), upright and wide,
+whose cines begin at end-diastole, a third and half of a beat later, at R = 8, 16, 32. Printed: mean |error|
+in points of the answer as if frame 0 were end-diastole, of the answer that `kwise predict` gives, and the
+share of cines that it answers from another frame.
+"""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+
+from kwise.checkpoint import Loaded, find_checkpoint, load_checkpoint
+from kwise.data import DATASETS
+from kwise.data.loader import Acquisition, evaluation_batches
+from kwise.models import MODELS
+from kwise.phenotypes import STRUCTURES, ejection_fraction
+from kwise.predict import answer
+from kwise.predict.beat import begun_at
+from kwise.types import Scan
+
+RATES = (8.0, 16.0, 32.0)
+LATE = {"at ED": 0.0, "a third": 1 / 3, "half": 1 / 2}
+
+
+def hearts(data: str, rate: float, n: int) -> Iterator[tuple[Scan, float]]:
+    """Undersampled scans of validation hearts, and their true area EF in percent."""
+    source = DATASETS[data]
+    cases = source.cases(None, "val", n)
+    for batch in evaluation_batches(cases, lambda case: source.read(None, case), Acquisition(), rate, 1):
+        measured, spacing = batch.measurement, source.read(None, batch.cases[0]).spacing_mm
+        pool = (batch.targets.labels[0] == STRUCTURES["LV"]).sum(dim=(0, 2, 3)).double()
+        scan = Scan(batch.cases[0], kspace=measured.kspace[0], mask=measured.mask[0], spacing_mm=spacing)
+        yield scan, ejection_fraction(float(pool.max()), float(pool.min()))
+
+
+def errors(scan: Scan, true: float, loaded: Loaded) -> tuple[float, float, bool]:
+    """|error| taken as it begins, |error| of the answer, and whether that is from another frame."""
+    plain, found = answer(replace(scan, ed=0), loaded), answer(scan, loaded)
+    again = any("largest at frame" in sentence for sentence in found.cautions)
+    return abs(plain.ejection_fraction - true), abs(found.ejection_fraction - true), again
+
+
+def main() -> None:
+    n = int(sys.argv[1]) if len(sys.argv) > 1 else 30
+    loaded = load_checkpoint(find_checkpoint("demo"), MODELS)
+    print(f"{'':28}  taken as it begins  answered  from another frame")
+    for data in ("heart", "heart_wide"):
+        for rate in RATES:
+            found = list(hearts(data, rate, n))
+            for name, share in LATE.items():
+                rows = [errors(begun_at(s, int(share * s.shape[1])), true, loaded) for s, true in found]
+                first, second, again = torch.tensor(rows, dtype=torch.double).mean(dim=0).tolist()
+                print(f"{data:10} R = {rate:2.0f}, {name:8}  {first:18.1f}  {second:8.1f}  {again:18.0%}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""Where a beat begins: models are told the phase of the cycle and take frame 0 for end-diastole, files do not
+always begin there.
+"""
+
+from dataclasses import replace
+
+from torch import Tensor
+
+from kwise.phenotypes import STRUCTURES
+from kwise.types import Scan
+
+APART = 0.15  # of a beat: further from frame 0 the largest LV is no matter of noise
+_TIME_AXES = {"image": 1, "kspace": 2, "mask": 1, "labels": 1, "trajectory": 1}
+
+
+def begun_at(scan: Scan, frame: int) -> Scan:
+    """The same cyclic cine, but `frame` of it comes first."""
+    if frame == 0:
+        return scan
+    n = scan.shape[1]
+    turned = {
+        name: x.roll(-frame, dims=axis)
+        for name, axis in _TIME_AXES.items()
+        if (x := getattr(scan, name)) is not None
+    }
+    ed, es = (None if known is None else (known - frame) % n for known in (scan.ed, scan.es))
+    return replace(scan, **turned, ed=ed, es=es)
+
+
+def late_start(labels: Tensor) -> int | None:
+    """The frame of the largest LV pool in labels (z, t, y, x), where it is further from frame 0, either way
+    round, than a gated cine's.
+    """
+    pool = _pool(labels)
+    n, largest = len(pool), int(pool.argmax())
+    return largest if min(largest, n - largest) > APART * n else None
+
+
+def beats_more(labels: Tensor, others: Tensor) -> bool:
+    """Whether the LV pool loses more of itself in the first labels (z, t, y, x) than in the `others`: told a
+    wrong phase, a model flattens the beat.
+    """
+    return _lost(labels) > _lost(others)
+
+
+def _lost(labels: Tensor) -> float:
+    pool = _pool(labels)
+    return 1 - float(pool.min()) / max(1, int(pool.max()))
+
+
+def _pool(labels: Tensor) -> Tensor:
+    """(t,) pixels of the LV pool over all slices."""
+    return (labels == STRUCTURES["LV"]).sum(dim=(0, 2, 3))

@@ -1,0 +1,69 @@
+"""Cines that do not begin at end-diastole are answered as they beat."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from kwise.checkpoint import Loaded, find_checkpoint, load_checkpoint
+from kwise.data.loader import Acquisition, evaluation_batches
+from kwise.models import MODELS
+from kwise.phantom import heart_scan
+from kwise.predict import answer
+from kwise.predict.beat import beats_more, begun_at, late_start
+from kwise.types import Scan
+
+CASE = "heart-val-000003"
+
+
+@pytest.fixture(scope="module")
+def loaded() -> Loaded:
+    return load_checkpoint(find_checkpoint("demo"), MODELS)
+
+
+@pytest.fixture(scope="module")
+def scan() -> Scan:
+    """A heart at R = 8 whose file does not tell ED and ES."""
+    (batch,) = evaluation_batches([CASE], heart_scan, Acquisition(), 8.0, 1)
+    measured = batch.measurement
+    spacing = heart_scan(CASE).spacing_mm
+    return Scan(CASE, kspace=measured.kspace[0], mask=measured.mask[0], spacing_mm=spacing)
+
+
+def pools(*sizes: int) -> torch.Tensor:
+    """Labels (1, t, 1, 10) whose LV pool has these sizes."""
+    return (torch.arange(10) < torch.tensor(sizes)[:, None]).long()[None, :, None]
+
+
+def test_a_turned_cine_keeps_every_frame_and_its_mask(scan: Scan) -> None:
+    told = replace(scan, ed=0, es=5)
+    late = begun_at(told, 4)
+    assert (late.ed, late.es) == (8, 1)
+    assert torch.equal(late.kspace[:, :, 0], told.kspace[:, :, 4])
+    assert torch.equal(late.mask[:, 0], told.mask[:, 4])
+    back = begun_at(late, 8)
+    assert torch.equal(back.kspace, told.kspace) and (back.ed, back.es) == (0, 5)
+
+
+def test_a_late_start_is_where_the_pool_is_largest() -> None:
+    assert late_start(pools(9, 8, 5, 4, 5, 7, 8, 9)) is None
+    assert late_start(pools(8, 7, 5, 4, 5, 7, 8, 9)) is None  # a frame before the first is no matter
+    assert late_start(pools(5, 4, 5, 7, 9, 9, 8, 7)) == 4
+    assert late_start(pools(9)) is None
+    assert beats_more(pools(9, 3), pools(9, 4)) and not beats_more(pools(0, 0), pools(0, 0))
+
+
+def test_a_cine_that_begins_late_is_answered_from_its_end_diastole(loaded: Loaded, scan: Scan) -> None:
+    first, late = answer(scan, loaded), answer(begun_at(scan, 4), loaded)
+    assert not any("largest at frame" in sentence for sentence in first.cautions)
+    assert any("largest at frame 8" in sentence for sentence in late.cautions)
+    assert torch.equal(late.labels.roll(4, dims=1), first.labels)
+    assert (late.ed, late.es) == ((first.ed - 4) % 12, (first.es - 4) % 12)
+    assert torch.equal(late.intervals.curve[0].roll(4), first.intervals.curve[0])
+    assert late.intervals.ef == first.intervals.ef
+
+
+def test_a_file_that_tells_its_end_diastole_is_believed(loaded: Loaded, scan: Scan) -> None:
+    told = answer(replace(begun_at(scan, 6), ed=6), loaded)
+    assert torch.equal(told.labels.roll(6, dims=1), answer(replace(scan, ed=0), loaded).labels)
+    assert not any("largest at frame" in sentence for sentence in told.cautions)
