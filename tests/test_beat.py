@@ -11,6 +11,7 @@ from kwise.models import MODELS
 from kwise.phantom import heart_scan
 from kwise.predict import answer
 from kwise.predict.beat import beats_more, begun_at, late_start
+from kwise.predict.cautions import beats_caution
 from kwise.types import Scan
 
 CASE = "heart-val-000003"
@@ -24,10 +25,16 @@ def loaded() -> Loaded:
 @pytest.fixture(scope="module")
 def scan() -> Scan:
     """A heart at R = 8 whose file does not tell ED and ES."""
-    (batch,) = evaluation_batches([CASE], heart_scan, Acquisition(), 8.0, 1)
-    measured = batch.measurement
-    spacing = heart_scan(CASE).spacing_mm
-    return Scan(CASE, kspace=measured.kspace[0], mask=measured.mask[0], spacing_mm=spacing)
+    return measured_beats(1, 8.0)
+
+
+def measured_beats(n_beats: int, rate: float = 4.0) -> Scan:
+    """So many beats of a heart, as one file holds them."""
+    one = heart_scan(CASE)
+    both = {"image": one.image.repeat(1, n_beats, 1, 1), "labels": one.labels.repeat(1, n_beats, 1, 1)}
+    (batch,) = evaluation_batches([CASE], lambda case: replace(one, **both), Acquisition(), rate, 1)
+    seen = batch.measurement
+    return Scan(CASE, kspace=seen.kspace[0], mask=seen.mask[0], spacing_mm=one.spacing_mm)
 
 
 def pools(*sizes: int) -> torch.Tensor:
@@ -67,3 +74,13 @@ def test_a_file_that_tells_its_end_diastole_is_believed(loaded: Loaded, scan: Sc
     told = answer(replace(begun_at(scan, 6), ed=6), loaded)
     assert torch.equal(told.labels.roll(6, dims=1), answer(replace(scan, ed=0), loaded).labels)
     assert not any("largest at frame" in sentence for sentence in told.cautions)
+
+
+def test_several_beats_in_one_file_are_cautioned_about(loaded: Loaded) -> None:
+    beat = (9, 8, 6, 4, 3, 4, 5, 7, 8, 9)
+    assert beats_caution(pools(*beat)) == ()
+    assert "empties 2 times" in beats_caution(pools(*beat, *beat))[0]
+    assert beats_caution(pools(*[9] * 12)) == () and beats_caution(pools(9, 3, 9, 3)) == ()
+    for n_beats in (1, 2, 3):
+        said = answer(measured_beats(n_beats), loaded)
+        assert any(f"empties {n_beats} times" in x for x in said.cautions) == (n_beats > 1)

@@ -13,7 +13,13 @@ from kwise.metrics import dice
 from kwise.phenotypes import STRUCTURES, Phenotype, area_ejection_fraction, cavity_areas, ed_es
 from kwise.predict.beat import beats_more, begun_at, late_start
 from kwise.predict.bounds import Watch, bounded
-from kwise.predict.cautions import coverage_caution, frames_caution, ring_caution, start_caution
+from kwise.predict.cautions import (
+    beats_caution,
+    coverage_caution,
+    frames_caution,
+    ring_caution,
+    start_caution,
+)
 from kwise.predict.door import (
     acceleration_of,
     is_wide,
@@ -118,7 +124,7 @@ def answer(scan: Scan, loaded: Loaded, change: Callable[[Measurement], Measureme
         found = found if late is None else again
     labels = found.seen.labels.roll(found.first, dims=1)
     said = answer_of_labels(scan, labels, found.n_classes, found.seen.words)
-    of_beat = (*start_caution(late), *frames_caution(scan, loaded.preprocessing))
+    of_beat = (*start_caution(late), *beats_caution(labels), *frames_caution(scan, loaded.preprocessing))
     return with_intervals(replace(said, cautions=(*said.cautions, *of_beat)), found.intervals)
 
 

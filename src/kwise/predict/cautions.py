@@ -13,6 +13,10 @@ from kwise.types import Scan
 
 OPEN = 0.1  # share of the LV pool's border without muscle, between short-axis and long-axis views
 # (benchmarks/open_ring.py)
+_FRAMES_OF_TWO = 8  # with fewer frames two beats cannot be told from noise
+# Share of the LV curve's variation (root of its energy) in one wave that is not the first: at most .34 in
+# answers to one beat, .51 and more to most files of two to four (R = 1 to 8)
+_SECOND_WAVE = 0.45
 _LEAST = 20  # pixels of a pool that has a border to speak of
 
 
@@ -42,6 +46,23 @@ def frames_caution(scan: Scan, preprocessing: Mapping[str, Any]) -> tuple[str, .
     return (
         f"The file has {frames} frames of a beat and the model learned from {trained}: it blurs one into the "
         "other, so the ejection fraction comes out far too small.",
+    )
+
+
+def beats_caution(labels: Tensor) -> tuple[str, ...]:
+    """Where the LV pool of labels (z, t, y, x) fills and empties more than once: a file is taken for one
+    beat, whose phase the model is told.
+    """
+    pool = (labels == STRUCTURES["LV"]).sum(dim=(0, 2, 3)).double()
+    if len(pool) < _FRAMES_OF_TWO or float(pool.max() - pool.min()) < 0.1 * float(pool.max()):
+        return ()
+    waves = torch.fft.rfft(pool - pool.mean()).abs()[1:]  # of one beat the first holds nearly all
+    n_beats = 2 + int(waves[1:].argmax())
+    if float(waves[n_beats - 1] / waves.norm()) < _SECOND_WAVE:
+        return ()
+    return (
+        f"The LV fills and empties {n_beats} times in this file, which was answered as one beat: areas lie "
+        "too near their mean and the ejection fraction is too small. Give the frames of one beat.",
     )
 
 
