@@ -231,7 +231,7 @@ def test_points_are_drawn_as_the_picture_is_not_by_class() -> None:
 # -- another number of frames
 
 
-@pytest.mark.parametrize("n_frames", [5, 12, 25])
+@pytest.mark.parametrize("n_frames", [5, 9, 12, 25])
 @pytest.mark.parametrize("ed", [0, 2])
 def test_resampling_a_cine_keeps_ed_and_es_exactly(n_frames: int, ed: int) -> None:
     scan = beating("x", n_frames=9)

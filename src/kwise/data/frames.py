@@ -17,7 +17,7 @@ def resample_frames(scan: Scan, n_frames: int) -> Scan:
     """
     have = scan.shape[1]
     assert scan.image is not None
-    if have == n_frames:
+    if have == n_frames and not scan.ed:
         return scan
     if have == 1:
         return replace(scan, image=scan.image.expand(-1, n_frames, -1, -1), labels=_first(scan, n_frames))
