@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from kwise.checkpoint import Loaded
 from kwise.metrics import dice
 from kwise.phenotypes import STRUCTURES, Phenotype, area_ejection_fraction, cavity_areas, ed_es
-from kwise.predict.beat import beats_more, begun_at, late_start
+from kwise.predict.beat import beats_more, begun_at, late_start, pair_held
 from kwise.predict.bounds import Watch, bounded
 from kwise.predict.cautions import (
     beats_caution,
@@ -102,10 +102,10 @@ def segment(
 
 @dataclass(frozen=True)
 class Look:
-    """What a model said of a scan whose beat was taken to begin at frame `first`."""
+    """What a model said of a scan whose beat was taken to begin at some frame; frames as in the file."""
 
-    first: int
-    seen: Seen
+    labels: Tensor
+    words: str
     n_classes: int
     intervals: Intervals | None
 
@@ -117,21 +117,21 @@ def answer(scan: Scan, loaded: Loaded, change: Callable[[Measurement], Measureme
     elsewhere and the LV beats more when asked again from there (benchmarks/late_start.py).
     """
     found = look_from(scan, scan.ed or 0, loaded, change)
-    late = None if scan.ed is not None else late_start(found.seen.labels)
+    late = None if scan.ed is not None else late_start(found.labels)
     if late is not None:
         again = look_from(scan, late, loaded, change)
-        late = late if beats_more(again.seen.labels, found.seen.labels) else None
+        late = late if beats_more(again.labels, found.labels) else None
         found = found if late is None else again
-    labels = found.seen.labels.roll(found.first, dims=1)
-    said = answer_of_labels(scan, labels, found.n_classes, found.seen.words)
-    of_beat = (*start_caution(late), *beats_caution(labels), *frames_caution(scan, loaded.preprocessing))
+    said = answer_of_labels(scan, found.labels, found.n_classes, found.words)
+    few = frames_caution(scan, loaded.preprocessing)
+    of_beat = (*start_caution(late), *beats_caution(found.labels), *few)
     return with_intervals(replace(said, cautions=(*said.cautions, *of_beat)), found.intervals)
 
 
 def look_from(
     scan: Scan, first: int, loaded: Loaded, change: Callable[[Measurement], Measurement] | None = None
 ) -> Look:
-    """Look at a scan as if its beat began at frame `first`: labels of the frames in that order."""
+    """Look at a scan as if its beat began at frame `first`."""
     told = loaded.preprocessing
     n_classes = 0
     watch = Watch(None if scan.in_pixels else loaded.calibration)  # intervals are in mm^2
@@ -146,11 +146,16 @@ def look_from(
         return labels
 
     coils = with_coils_for(begun_at(scan, first), told)
+    n, usual = scan.shape[1], told.get("n_frames") or 0
+    shown = torch.arange(n)  # where each frame lies in what the model sees, from `first` on
+    if n == 2 < usual:
+        coils, shown = pair_held(coils, usual), torch.tensor([0, usual // 2])
     # Spokes cannot be cropped to a narrower field: they are answered on all of it, in pixels of the size
     # learned.
     crops = is_wide(coils, told) and coils.trajectory is None
     seen = look_twice(coils, look, told) if crops else Seen(look(coils), _cut(coils, told))
-    return Look(first, seen, n_classes, watch.intervals(first))
+    shown = shown.roll(first)
+    return Look(seen.labels[:, shown], seen.words, n_classes, watch.intervals(shown))
 
 
 def with_intervals(found: Answer, told: Intervals | None) -> Answer:

@@ -1,9 +1,10 @@
-"""Where a beat begins: models are told the phase of the cycle and take frame 0 for end-diastole, files do not
-always begin there.
+"""Beats as models know them: told the phase of the cycle they take frame 0 for end-diastole and look for
+motion between frames; files do not always begin there, and some hold end-diastole and end-systole alone.
 """
 
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from kwise.phenotypes import STRUCTURES
@@ -18,13 +19,26 @@ def begun_at(scan: Scan, frame: int) -> Scan:
     if frame == 0:
         return scan
     n = scan.shape[1]
-    turned = {
-        name: x.roll(-frame, dims=axis)
+    ed, es = (None if known is None else (known - frame) % n for known in (scan.ed, scan.es))
+    return replace(_of_frames(scan, (torch.arange(n) + frame) % n), ed=ed, es=es)
+
+
+def pair_held(scan: Scan, n_frames: int) -> Scan:
+    """Two frames as a beat of `n_frames`: each is held for half of it, the first around frame 0. Asked of the
+    two as they are, models of motion blur one into the other (benchmarks/late_start.py).
+    """
+    second = (torch.arange(n_frames) >= n_frames // 4) & (torch.arange(n_frames) < n_frames - n_frames // 4)
+    return replace(_of_frames(scan, second.long()), ed=0, es=n_frames // 2)
+
+
+def _of_frames(scan: Scan, frames: Tensor) -> Scan:
+    """The scan of these frames, in this order."""
+    taken = {
+        name: x if x.shape[axis] == 1 else x.index_select(axis, frames)
         for name, axis in _TIME_AXES.items()
         if (x := getattr(scan, name)) is not None
     }
-    ed, es = (None if known is None else (known - frame) % n for known in (scan.ed, scan.es))
-    return replace(scan, **turned, ed=ed, es=es)
+    return replace(scan, **taken)
 
 
 def late_start(labels: Tensor) -> int | None:

@@ -39,11 +39,11 @@ class Watch:
         if self.calibration is not None:
             self.parts.append(frame_evidence(logits, self.temperature))
 
-    def intervals(self, first: int = 0) -> Intervals | None:
-        """The intervals of what was seen since the start, where the frame seen first is frame `first`."""
+    def intervals(self, frames: Tensor) -> Intervals | None:
+        """The intervals of these frames (t,) of what was seen since the start, in this order."""
         if self.calibration is None or not self.parts:
             return None
-        seen = torch.cat(self.parts, dim=2).roll(first, dims=2)
+        seen = torch.cat(self.parts, dim=2)[:, :, frames]
         return intervals(seen, self.pixel_mm2, self.rate, self.calibration)
 
 

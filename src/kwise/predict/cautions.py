@@ -43,9 +43,10 @@ def frames_caution(scan: Scan, preprocessing: Mapping[str, Any]) -> tuple[str, .
     trained, frames = preprocessing.get("n_frames"), scan.shape[1]
     if trained is None or not 1 < frames < trained / 2:
         return ()
+    held = " They were taken for end-diastole and end-systole, each held for half of a beat." * (frames == 2)
     return (
-        f"The file has {frames} frames of a beat and the model learned from {trained}: it blurs one into the "
-        "other, so the ejection fraction comes out far too small.",
+        f"The file has {frames} frames of a beat and the model learned from {trained}.{held} Where k-space "
+        "is undersampled it blurs one into the other, and the ejection fraction comes out too small.",
     )
 
 
