@@ -163,23 +163,23 @@ def test_one_look_where_no_heart_was_found_or_points_were_measured() -> None:
 def test_coils_are_compressed_to_what_the_checkpoint_learned_from() -> None:
     scan = scan_of((16, 16), (2.0, 2.0), coils=6)
     scan = replace(scan, coil_maps=torch.ones(6, 1, 16, 16, dtype=torch.complex64))
-    four = with_coils_for(scan, {"coils": 4})
+    four = with_coils_for(scan, {"virtual_coils": 4})
     assert four.kspace is not None and four.kspace.shape[0] == 4 and four.coil_maps is None
     assert four.notes["virtual coils"] == "4 from 6, by SVD"
     assert scan.kspace is not None and with_coils_for(scan, {}) is scan
-    eight = with_coils_for(scan, {"coils": 8}).kspace
+    eight = with_coils_for(scan, {"virtual_coils": 8}).kspace
     assert eight is not None and torch.allclose(eight.abs().square().sum(), scan.kspace.abs().square().sum())
-    mapped = with_coils_for(scan, {"coils": 3, "coil_maps": True})
+    mapped = with_coils_for(scan, {"virtual_coils": 3, "coil_maps": True})
     assert mapped.coil_maps is not None and mapped.coil_maps.shape == (3, 1, 16, 16)
     assert "estimated" in mapped.notes["coil maps"]
-    with pytest.raises(ValueError, match=r"got coils 'all'; wanted a number"):
-        with_coils_for(scan, {"coils": "all"})
+    with pytest.raises(ValueError, match=r"got virtual_coils 'all'; wanted a number"):
+        with_coils_for(scan, {"virtual_coils": "all"})
 
 
 def test_a_prospective_multi_coil_file_is_answered_with_virtual_coils() -> None:
     seen = Recorder((0.0, 0.0))
     scan = scan_of((64, 64), (2.5, 2.5), coils=8)
-    answer(scan, Loaded(seen, "recorder", {}, TOLD | {"coils": 2}))
+    answer(scan, Loaded(seen, "recorder", {}, TOLD | {"virtual_coils": 2}))
     assert seen.seen[0].kspace.shape[1] == 2
 
 

@@ -118,9 +118,8 @@ def test_predict_takes_raw_files_and_never_loads_what_simulates(
     options = {"channels": (4, 8)}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        save_checkpoint(
-            tmp_path / "c", MODELS["syn_net"](**options), "syn_net", options, {"matrix": [16, 16], "coils": 2}
-        )
+        told = {"matrix": [16, 16], "virtual_coils": 2}
+        save_checkpoint(tmp_path / "c", MODELS["syn_net"](**options), "syn_net", options, told)
     program = (
         "import sys; from kwise.cli import main\n"
         "out, checkpoint, *files = sys.argv[1:]\n"

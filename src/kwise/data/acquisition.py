@@ -146,9 +146,14 @@ def acquire(
         paths = draw_scan_trajectories(full, name, acceleration, mask_words)
         paths = [_on_pixels_of(path, full, fine) for path in paths]
         measurement = measured(_simulated(fine, acquisition, words, paths), acquisition.matrix)
-    if acquisition.virtual_coils is not None:
-        measurement = replace(virtual_coils(measurement, acquisition.virtual_coils), coil_maps=None)
-    return full, measurement
+    return full, on_virtual_coils(measurement, acquisition)
+
+
+def on_virtual_coils(measurement: Measurement, acquisition: Acquisition) -> Measurement:
+    """A measurement on the virtual coils that an acquisition asks for, without maps; as it is for none."""
+    if acquisition.virtual_coils is None:
+        return measurement
+    return replace(virtual_coils(measurement, acquisition.virtual_coils), coil_maps=None)
 
 
 def _on_pixels_of(path: Trajectory, drawn: Scan, fine: Scan) -> Trajectory:

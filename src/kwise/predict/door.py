@@ -112,17 +112,19 @@ def with_virtual_coils(scan: Scan, n: int) -> Scan:
 
 
 def with_coils_for(scan: Scan, preprocessing: Mapping[str, Any]) -> Scan:
-    """The scan with the virtual coils (`preprocessing["coils"]`) and, where `preprocessing["coil_maps"]` says
-    so, the coil maps a checkpoint wants; as it is where it wants nothing.
+    """The scan with the virtual coils (`preprocessing["virtual_coils"]`) and, where "coil_maps" says so, the
+    coil maps a checkpoint wants; as it is where it wants nothing.
 
     Fewer coils than wanted are filled up with empty ones. ValueError for another number than a whole one, and
     where maps are wanted and the centre of k-space was not acquired.
     """
-    wanted = preprocessing.get("coils")
+    wanted = preprocessing.get("virtual_coils")
     if wanted is not None and (not isinstance(wanted, int) or wanted < 1):
-        raise ValueError(f"reading the preprocessing of a checkpoint: got coils {wanted!r}; wanted a number")
+        got = f"virtual_coils {wanted!r}"
+        raise ValueError(f"reading the preprocessing of a checkpoint: got {got}; wanted a number")
     assert scan.kspace is not None
-    if wanted is not None and len(scan.kspace) != wanted:
+    # As many coils as wanted are compressed too: training saw the strongest first, and no true maps.
+    if wanted is not None and max(wanted, len(scan.kspace)) > 1:
         scan = with_virtual_coils(scan, wanted)
     if preprocessing.get("coil_maps") and scan.coil_maps is None and scan.trajectory is None:
         assert scan.kspace is not None

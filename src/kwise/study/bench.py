@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from kwise.checkpoint import Loaded, load_checkpoint
-from kwise.data.acquisition import Acquisition, draw_scan_mask, measure, simulate
+from kwise.data.acquisition import Acquisition, draw_scan_mask, measure, on_virtual_coils, simulate
 from kwise.models import MODELS
 from kwise.models.controls import CONTROLS
 from kwise.predict.answer import matrix_of
@@ -52,10 +52,17 @@ class Bench:
 
     @property
     def acquisition(self) -> Acquisition:
-        """Field of view and matrix of the checkpoint's training; phase and noise as always in simulation."""
+        """Field of view, matrix and coils of the checkpoint's training; phase and noise as always in
+        simulation, and R counted on the scanner's grid.
+        """
         seen = self.loaded.preprocessing
-        snr = Acquisition.snr if self.snr is None else (self.snr, self.snr)
-        return Acquisition(matrix=matrix_of(seen), fov_mm=seen.get("fov_mm", Acquisition.fov_mm), snr=snr)
+        return Acquisition(
+            matrix=matrix_of(seen),
+            fov_mm=seen.get("fov_mm", Acquisition.fov_mm),
+            n_coils=seen.get("n_coils", Acquisition.n_coils),
+            virtual_coils=seen.get("virtual_coils", Acquisition.virtual_coils),
+            snr=Acquisition.snr if self.snr is None else (self.snr, self.snr),
+        )
 
     def scan(self, case: str) -> Scan:
         """A case with all of its k-space; without labels the model's own answer to it becomes the truth."""
@@ -66,14 +73,17 @@ class Bench:
 
     def _labelled_by_itself(self, scan: Scan) -> Scan:
         self.own_truth = True
-        whole = measure(scan, torch.ones(1, 1, 1, 1, dtype=torch.bool), self.acquisition.matrix)
+        whole = self._measured(scan, torch.ones(1, 1, 1, 1, dtype=torch.bool))
         return replace(scan, labels=logits_of(self.loaded.model, whole, scan.shape[-2:])[0].argmax(dim=0))
+
+    def _measured(self, scan: Scan, mask: Tensor) -> Measurement:
+        return on_virtual_coils(measure(scan, mask, self.acquisition.matrix), self.acquisition)
 
     def answers(self, mask: str, acceleration: float | None) -> Iterator[Answered]:
         """Every case under a family at R, or under a mask from a file; masks depend on (case, R) alone."""
         for group in _alike([self.scan(case) for case in self.cohort.cases]):
             masks = [scan_mask(scan, mask, acceleration) for scan in group]
-            seen = [measure(scan, lines, self.acquisition.matrix) for scan, lines in zip(group, masks)]
+            seen = [self._measured(scan, lines) for scan, lines in zip(group, masks)]
             together = Measurement.stack(seen)
             if self.control is not None:
                 together = CONTROLS[self.control](together)
