@@ -174,6 +174,7 @@ def test_measurements_of_any_kind_share_a_batch(make_measurement) -> None:
     grid = make_measurement(b=1, ky=16, kx=16)
     radial, _ = measured("golden_angle_radial")
     arms, _ = measured("spiral")
+    grid = replace(grid, spacing_mm=radial.spacing_mm)
     batch = stack_measurements([grid, radial, arms])
     assert batch.kspace.shape[0] == 3 and batch.image_shape == (16, 16)
     for i, one in enumerate((grid, radial, arms)):

@@ -20,7 +20,7 @@ from kwise.recipes.preprocessing import preprocessing_of
 from kwise.recipes.scoring import evaluate_checkpoint
 from kwise.study.bench import open_bench
 from kwise.study.cohort import open_cohort
-from kwise.types import Measurement, Prediction, Query
+from kwise.types import Measurement, Prediction, Query, Scan
 
 
 class Seer(nn.Module):
@@ -65,3 +65,16 @@ def test_evaluate_predict_and_study_see_the_same_coils(seer: Path, tmp_path: Pat
     for seen in Seer.seen:  # the strongest first
         energy = seen.kspace[0].abs().square().flatten(1).sum(dim=1)
         assert torch.equal(energy, energy.sort(descending=True).values)
+
+
+def test_a_study_measures_hearts_that_name_their_views(seer: Path) -> None:
+    heart = open_cohort("heart", None, None, 2)
+    views = [("SAX",), None]
+
+    def read(case: str) -> Scan:
+        return replace(heart.read(case), views=views[heart.cases.index(case)])
+
+    found = list(open_bench(seer, replace(heart, read=read)).answers("uniform", 4.0))
+    assert [None if one.seen.views is None else one.seen.views.tolist() for one in found] == [[[0]], None]
+    bench = open_bench(seer, replace(heart, read=lambda case: replace(heart.read(case), views=("LAX_4CH",))))
+    assert [one.seen.views.tolist() for one in bench.answers("uniform", 4.0)] == [[[3]], [[3]]]  # type: ignore[union-attr]

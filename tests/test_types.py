@@ -172,3 +172,27 @@ def test_numbers_too_large_for_single_precision_are_refused() -> None:
     kspace = torch.full((1, 1, 1, 2, 4, 4), 1e300 + 0j, dtype=torch.complex128)
     with pytest.raises(ValueError, match=r"Measurement\.kspace.*NaN or Inf"):
         Measurement(kspace, torch.ones(1, 1, 2, 4, 4, dtype=torch.bool))
+
+
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize("name", ["views", "coil_maps", "spacing_mm"])
+def test_stack_refuses_what_some_cases_alone_have(make_measurement, name: str, order: int) -> None:
+    extra = {
+        "views": torch.zeros(1, 1, dtype=torch.int64),
+        "coil_maps": torch.ones(1, 1, 1, 8, 8, dtype=torch.complex64),
+        "spacing_mm": torch.ones(1, 3),
+    }
+    parts = [make_measurement(b=1), replace(make_measurement(b=1), **{name: extra[name]})]
+    with pytest.raises(ValueError, match=f"got {name} of some alone; wanted {name} of all or of none"):
+        Measurement.stack(parts[::order])
+
+
+def test_one_case_of_a_batch_has_all_of_its_own_things(make_measurement) -> None:
+    views = torch.tensor([[0, 1], [2, 3]])
+    both = replace(make_measurement(z=2), views=views, spacing_mm=torch.tensor([[8.0, 1, 1], [9, 2, 2]]))
+    for i in range(2):
+        one = both.only(i)
+        assert torch.equal(one.kspace, both.kspace[i : i + 1]) and torch.equal(one.views, views[i : i + 1])
+        assert one.spacing_mm.tolist() == both.spacing_mm[i : i + 1].tolist() and one.coil_maps is None
+    again = Measurement.stack([both.only(0), both.only(1)])
+    assert torch.equal(again.views, views) and torch.equal(again.kspace, both.kspace)

@@ -125,11 +125,21 @@ class Measurement:
 
     @staticmethod
     def stack(items: "list[Measurement]") -> "Measurement":
-        """Join measurements of equal grid along b."""
-        first = items[0]
-        names = [f.name for f in fields(first) if isinstance(getattr(first, f.name), Tensor)]
+        """Join measurements of equal grid along b; ValueError where some alone have a field."""
+        for name in (f.name for f in fields(Measurement)):
+            if len({getattr(m, name) is None for m in items}) > 1:
+                raise wanted("stacking measurements", f"{name} of some alone", f"{name} of all or of none")
+        names = items[0]._tensors()
         joined: dict[str, Any] = {name: torch.cat([getattr(m, name) for m in items]) for name in names}
-        return replace(first, **joined)
+        return replace(items[0], **joined)
+
+    def only(self, i: int) -> Self:
+        """One case, as a batch of one."""
+        return replace(self, **{name: x[i : i + 1] for name, x in self._tensors().items()})  # type: ignore[arg-type]
+
+    def _tensors(self) -> dict[str, Tensor]:
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {name: x for name, x in values.items() if isinstance(x, Tensor)}
 
 
 @dataclass(frozen=True)

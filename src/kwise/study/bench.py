@@ -90,8 +90,8 @@ class Bench:
             logits = logits_of(self.loaded.model, together, group[0].shape[-2:])
             for i, (scan, lines) in enumerate(zip(group, masks)):
                 assert scan.labels is not None
-                one = case_of(together, i)
-                yield Answered(scan.case, scan, logits[i], scan.labels, one, achieved_acceleration(lines))
+                achieved = achieved_acceleration(lines)
+                yield Answered(scan.case, scan, logits[i], scan.labels, together.only(i), achieved)
 
 
 def open_bench(
@@ -99,22 +99,6 @@ def open_bench(
 ) -> Bench:
     """A bench with the model of a checkpoint."""
     return Bench(load_checkpoint(checkpoint, MODELS), cohort, snr, control)
-
-
-def case_of(measurement: Measurement, i: int) -> Measurement:
-    """One case of a batch, as a batch of one."""
-
-    def only(x: Tensor | None) -> Tensor | None:
-        return None if x is None else x[i : i + 1]
-
-    return replace(
-        measurement,
-        kspace=measurement.kspace[i : i + 1],
-        mask=measurement.mask[i : i + 1],
-        coil_maps=only(measurement.coil_maps),
-        trajectory=only(measurement.trajectory),
-        spacing_mm=only(measurement.spacing_mm),
-    )
 
 
 def scan_mask(scan: Scan, mask: str, acceleration: float | None) -> Tensor:
@@ -149,7 +133,7 @@ def is_labelled(truth: Tensor) -> bool:
 
 
 def _alike(scans: Sequence[Scan]) -> Iterator[list[Scan]]:
-    """Scans in batches of equal shape and coils, in order."""
+    """Scans in batches of equal shape and coils, all or none with views, in order."""
     group: list[Scan] = []
     for scan in scans:
         if group and (len(group) == BATCH or _form(scan) != _form(group[0])):
@@ -162,4 +146,5 @@ def _alike(scans: Sequence[Scan]) -> Iterator[list[Scan]]:
 
 def _form(scan: Scan) -> tuple:
     assert scan.kspace is not None
-    return tuple(scan.kspace.shape), None if scan.coil_maps is None else tuple(scan.coil_maps.shape)
+    maps = None if scan.coil_maps is None else tuple(scan.coil_maps.shape)
+    return tuple(scan.kspace.shape), maps, scan.views is None
