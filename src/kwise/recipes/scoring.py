@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -12,7 +13,7 @@ from kwise.data import DataSet
 from kwise.data.loader import Acquisition
 from kwise.evaluate import Row, evaluate, write_scores
 from kwise.models import MODELS
-from kwise.models.controls import CONTROLS
+from kwise.models.controls import CONTROLS, shuffled_kspace
 from kwise.models.mean_shape import MeanShape, heart_centres
 from kwise.recipes.preprocessing import acquisition_of, data_of, task_of
 from kwise.recipes.run import test_batches
@@ -68,6 +69,8 @@ def evaluate_checkpoint(
     if true_centre:
         assert isinstance(model, MeanShape)
         model = TrueCentre(model)
+    if control == "shuffled_kspace" and len(data.cases(root, split, n)) < 2:
+        raise ValueError(f"shuffling k-space of {data.name}: got one case; wanted two or more")
     rows: list[Row] = []
     frames: list[Row] = []
     for rate in accelerations:
@@ -76,7 +79,7 @@ def evaluate_checkpoint(
         if isinstance(model, TrueCentre):
             batches = tell(model, batches)
         change = None if control is None else CONTROLS[control]
-        if control == "shuffled_kspace" and data.stored:  # cines of different length come one by one
+        if control == "shuffled_kspace":  # the last batch, or every one, may be of one case
             batches, change = other_hearts(batches), None
         rows += evaluate(model, batches, task, control=change, frame_rows=frames)
     folder.mkdir(parents=True, exist_ok=True)
@@ -116,14 +119,33 @@ def tell(model: TrueCentre, batches: Iterator[Batch]) -> Iterator[Batch]:
 
 
 def other_hearts(batches: Iterator[Batch]) -> Iterator[Batch]:
-    """Every batch with the measurement of the next one, brought to its own number of frames."""
-    kept = list(batches)
-    for batch, other in zip(kept, kept[1:] + kept[:1]):
-        have, wanted = other.measurement.n_frames, batch.measurement.n_frames
-        frames = torch.arange(wanted) * have // wanted
-        swapped = Measurement(
-            other.measurement.kspace[:, :, :, frames],
-            other.measurement.mask[:, :, frames],
-            spacing_mm=batch.measurement.spacing_mm,
-        )
-        yield replace(batch, measurement=swapped)
+    """Every case with the measurement of its neighbour in the batch; a lone one with that of the first case
+    of the next batch (after the last comes the first), brought to its own slices and frames.
+    """
+    first = batch = next(batches)
+    for following in chain(batches, (first,)):
+        alone = len(batch.cases) == 1
+        measurement = _borrowed(batch, following) if alone else shuffled_kspace(batch.measurement)
+        yield replace(batch, measurement=measurement)
+        batch = following
+
+
+def _borrowed(batch: Batch, other: Batch) -> Measurement:
+    """The measurement of the first case of `other`, coil maps, trajectory and views with it; the grid must
+    be that of `batch`.
+    """
+    own, taken = batch.measurement, other.measurement.only(0)
+    if own.image_shape != taken.image_shape:
+        got = f"{other.cases[0]} on {taken.image_shape} for {batch.cases[0]} on {own.image_shape}"
+        raise ValueError(f"shuffling k-space: got {got}; wanted hearts on one grid, as a matrix makes them")
+    z = torch.arange(own.n_slices) * taken.n_slices // own.n_slices
+    t = torch.arange(own.n_frames) * taken.n_frames // own.n_frames
+    return Measurement(
+        taken.kspace[:, :, z][:, :, :, t],
+        taken.mask[:, z][:, :, t],
+        None if taken.coil_maps is None else taken.coil_maps[:, :, z],
+        None if taken.trajectory is None else taken.trajectory[:, z][:, :, t],
+        taken.image_shape,
+        own.spacing_mm,
+        None if taken.views is None else taken.views[:, z],
+    )
