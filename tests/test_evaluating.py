@@ -83,3 +83,34 @@ def test_one_heart_has_no_other(checkpoint: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
     evaluate_checkpoint(checkpoint, tmp_path / "out", (2.0,), n=11, control="shuffled_kspace")
     assert len(read_scores(tmp_path / "out" / "scores.csv")) == 11
+
+
+# -- data sets that cannot be scored
+
+
+def test_labels_of_the_lv_pool_alone_score_no_segmentation() -> None:
+    with pytest.raises(ValueError, match=r"on sunnybrook: got .* segments LV, myo, RV; .* not LV pool alone"):
+        data_of(SEEN, "sunnybrook")
+    for name in ("heart", "heart_wide", "population", "acdc", "acdc_stack", "mnms"):
+        assert data_of(SEEN, name).name == name
+    six = {"task": "segmentation", "task_options": {"n_classes": 6}}
+    assert data_of(six, "population").name == "population"
+    with pytest.raises(ValueError, match="on heart: got a checkpoint that segments LV, myo, RV, LA, RA"):
+        data_of(six, "heart")
+
+
+def test_pixels_of_unknown_size_have_no_mm(checkpoint: Path, tmp_path: Path) -> None:
+    data = heart_dataset(2, (16, 16))
+    scan = data.read(None, "heart-test-000000")
+    assert targets_of(scan, (16, 16)).spacing_mm is not None
+
+    def read(root: Path | None, case: str) -> Scan:
+        return replace(scan, case=case, notes={**scan.notes, "spacing": "not told"})
+
+    pixels = replace(data, read_case=read)
+    assert targets_of(read(None, "x"), (16, 16)).spacing_mm is None
+    evaluate_checkpoint(checkpoint, tmp_path, (2.0,), n=2, data=pixels)
+    for row in read_scores(tmp_path / "scores.csv"):
+        unknown = {name for name, value in row.items() if name != "case" and math.isnan(float(value))}
+        assert {name for name in row if name.endswith(("_mm", "_mm2"))} <= unknown
+        assert not any(name.endswith("_px") and name in unknown for name in row)

@@ -13,7 +13,9 @@ from kwise.types import IGNORE, Query, Scan, Targets
 
 
 def targets_of(scan: Scan, shape: tuple[int, int], frames: Tensor | None = None) -> Targets:
-    """The truth of one scan (b = 1) on a grid of `shape`, at `frames` (f,) or all frames."""
+    """The truth of one scan (b = 1) on a grid of `shape`, at `frames` (f,) or all frames; no spacing where
+    nobody told the pixel size.
+    """
     labels = scan.labels
     if labels is None:
         labels = torch.full(scan.shape, IGNORE, dtype=torch.int64)
@@ -21,6 +23,7 @@ def targets_of(scan: Scan, shape: tuple[int, int], frames: Tensor | None = None)
     labels = resample_labels(labels[:, index], shape)
     y, x = scan.shape[-2:]
     spacing = (scan.spacing_mm[0], scan.spacing_mm[1] * y / shape[0], scan.spacing_mm[2] * x / shape[1])
+    told_mm = None if scan.in_pixels else torch.tensor([spacing])
 
     def where(frame: int | None) -> Tensor:
         found = [] if frame is None else (index == frame).nonzero().flatten().tolist()
@@ -29,7 +32,7 @@ def targets_of(scan: Scan, shape: tuple[int, int], frames: Tensor | None = None)
     query = Query(frames=None if frames is None else index.unsqueeze(0))
     known, ill = told(scan.phenotypes, PHENOTYPES, scan), told(scan.diseases, DISEASES, scan)
     return Targets(
-        labels.unsqueeze(0), None, query, torch.tensor([spacing]), where(scan.ed), where(scan.es), known, ill
+        labels.unsqueeze(0), None, query, told_mm, where(scan.ed), where(scan.es), known, ill
     )
 
 

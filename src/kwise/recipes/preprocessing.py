@@ -9,6 +9,7 @@ from kwise.data.loader import Acquisition
 from kwise.predict.answer import matrix_of
 from kwise.recipes.recipe import Recipe
 from kwise.tasks import Segmentation, Task, make_task, task_name
+from kwise.types import CLASS_NAMES
 
 Preprocessing = Mapping[str, Any]
 
@@ -77,14 +78,16 @@ def acquisition_of(seen: Preprocessing) -> Acquisition:
 def data_of(seen: Preprocessing, name: str | None = None) -> DataSet:
     """The data set of that name (None: the one of the training), at the checkpoint's frames and grid.
 
-    ValueError where the data set has no truth for the checkpoint's task.
+    ValueError where its labels do not tell apart the background and every class of the checkpoint's task.
     """
     name = str(seen.get("trained_on", "heart")) if name is None else name
     y, x = seen.get("shape", (64, 64))
     found = sized(name, int(seen.get("n_frames", 12)), (y, x), seen.get("fov_mm"))
-    if task_of(seen).names and not found.labelled:
+    classes = task_of(seen).names
+    if classes and not {*range(len(classes) + 1)} <= {*found.labelled}:
+        told = ", ".join(CLASS_NAMES[k] for k in found.labelled) or "nothing"
         raise ValueError(
-            f"evaluating on {name}: got a checkpoint that segments {', '.join(task_of(seen).names)}; "
-            "wanted a data set with labels"
+            f"evaluating on {name}: got a checkpoint that segments {', '.join(classes)}; wanted a data set "
+            f"whose labels tell these and the background apart, not {told} alone"
         )
     return found
