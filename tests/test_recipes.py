@@ -410,6 +410,22 @@ def test_a_run_folder_belongs_to_one_recipe(tmp_path: Path) -> None:
         train_recipe(made, tmp_path, progress=False)
 
 
+def test_a_recipe_begins_with_a_shipped_checkpoint_or_a_run_folder(tmp_path: Path) -> None:
+    from kwise.checkpoint import find_checkpoint
+
+    shipped = load_checkpoint(find_checkpoint("demo"), MODELS)
+    wide = replace(tiny(), model="harmonic_unet", options=shipped.options, init_from="demo")
+    for key, value in shipped.model.state_dict().items():
+        assert torch.equal(build(wide).state_dict()[key], value)
+    with pytest.raises(ValueError, match=r"or --set options\.channels=\d+,\S+$") as caught:
+        build(replace(wide, options={}))
+    changes = str(caught.value).partition("--set ")[2].split()
+    build(apply_overrides(replace(wide, options={}), changes))
+    run = train_recipe(tiny(), tmp_path / "run", progress=False).parent
+    assert find_checkpoint(run) == run / "checkpoint"
+    build(replace(tiny(), init_from=str(run)))
+
+
 def test_every_field_changes_the_digest() -> None:
     made = tiny()
     others = [tiny("syn_net_shared_small", f"{key}=5") for key in ("seed", "stages.warmup", "batch_size")]

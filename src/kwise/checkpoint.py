@@ -71,12 +71,14 @@ def save_checkpoint(
 
 
 def find_checkpoint(folder: Path | str | None = None) -> Path:
-    """The folder itself where it holds weights, or the one that comes with kwise under that name (None: the
-    best of them); another folder that is there, for `load_checkpoint` to say what it lacks; else ValueError.
+    """The folder itself where it holds weights, the checkpoint within a run folder, or the one that comes
+    with kwise under that name (None: the best of them); another folder that is there, for `load_checkpoint`
+    to say what it lacks; else ValueError.
     """
     folder = Path(BEST if folder is None else folder)
-    if (_settled(folder) / WEIGHTS).is_file():
-        return folder
+    for place in (folder, folder / "checkpoint"):
+        if (_settled(place) / WEIGHTS).is_file():
+            return place
     if (SHIPPED / folder / WEIGHTS).is_file():
         return SHIPPED / folder
     if folder.is_dir():

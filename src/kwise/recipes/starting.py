@@ -2,12 +2,13 @@
 shallower U-Net, or the encoders of others.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from inspect import signature
 
 import torch
 from torch import nn
 
-from kwise.checkpoint import Loaded, load_checkpoint
+from kwise.checkpoint import Loaded, find_checkpoint, load_checkpoint
 from kwise.models import MODELS
 from kwise.nearest import one_of
 from kwise.nn.conv import UNet
@@ -32,28 +33,41 @@ def build(recipe: Recipe) -> nn.Module:
     check_options(MODELS[recipe.model], recipe.options, f"building {recipe.model}")
     folders = starts(recipe)
     if len(folders) == 1:
-        loaded = load_checkpoint(folders[0], MODELS)
+        loaded = load_checkpoint(find_checkpoint(folders[0]), MODELS)
         if loaded.name == recipe.model:
             return _from_same_model(recipe, loaded, folders)
     return _with_encoders(recipe, folders)
 
 
 def starts(recipe: Recipe) -> list[str]:
-    """The checkpoint folders that a recipe begins with."""
+    """The checkpoint folders, run folders or names of shipped checkpoints that a recipe begins with."""
     named = (recipe.init_from,) if isinstance(recipe.init_from, str) else recipe.init_from or ()
     return [folder.replace("{seed}", str(recipe.seed)) for folder in named]
 
 
 def _from_same_model(recipe: Recipe, loaded: Loaded, folders: Sequence[str]) -> nn.Module:
-    if loaded.options == dict(recipe.options):
+    had, wished = (_filled(recipe.model, options) for options in (loaded.options, recipe.options))
+    if had == wished:
         return loaded.model
     if any(hasattr(loaded.model, part) for part in ENCODERS):  # another head on it
         return _with_encoders(recipe, folders)
     if _deepens(loaded, recipe):
         return _deepened(recipe, loaded.model)
+    fitting = " ".join(f"options.{key}={_word(x)}" for key, x in had.items() if x != wished[key])
     raise ValueError(
-        f"starting {recipe.name}: got a checkpoint with options {loaded.options}; wanted {recipe.options}"
+        f"starting {recipe.name}: got a checkpoint with options {loaded.options}; wanted "
+        f"{dict(recipe.options)}, or --set {fitting}"
     )
+
+
+def _filled(model: str, options: Mapping[str, object]) -> dict[str, object]:
+    """The options of a model with its defaults for those left out."""
+    return {name: own.default for name, own in signature(MODELS[model]).parameters.items()} | dict(options)
+
+
+def _word(value: object) -> str:
+    """A value as `--set` reads it, without spaces or brackets, which a shell would read itself."""
+    return ",".join(map(str, value)) if isinstance(value, tuple) and len(value) > 1 else repr(value)
 
 
 def _deepens(loaded: Loaded, recipe: Recipe) -> bool:
@@ -93,7 +107,7 @@ def _drawn(recipe: Recipe) -> nn.Module:
 
 
 def _take_encoders(model: nn.Module, folder: str, recipe: Recipe) -> None:
-    loaded = load_checkpoint(folder, MODELS)
+    loaded = load_checkpoint(find_checkpoint(folder), MODELS)
     doing = f"starting {recipe.name}"
     shared = [name for name in ENCODERS if hasattr(model, name) and hasattr(loaded.model, name)]
     if not shared:
