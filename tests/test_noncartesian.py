@@ -238,7 +238,7 @@ def test_a_trajectory_through_measured_k_space_is_refused(make_complex) -> None:
     scan = Scan("knee", kspace=make_complex(1, 1, 1, 8, 8))
     with pytest.raises(ValueError, match="measuring knee by spiral: got k-space on a grid"):
         acquire(scan, Acquisition(), "spiral", 2.0, ("w",), ("m",))
-    with pytest.raises(ValueError, match="got sampling 'spirals'; wanted one of"):
+    with pytest.raises(ValueError, match="got sampling 'spirals'; wanted spiral"):
         acquire(scan, Acquisition(), "spirals", 2.0, ("w",), ("m",))
 
 

@@ -410,6 +410,22 @@ def test_a_run_folder_belongs_to_one_recipe(tmp_path: Path) -> None:
         train_recipe(made, tmp_path, progress=False)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("acquisition.masks=gausian_lines", "got sampling 'gausian_lines'; wanted .*gaussian_lines"),
+        ("acquisition.phase=smoth", "got phase 'smoth'; wanted smooth"),
+        ("acquisition.accelerations=0.5", "wanted one mask and one R from 1"),
+        ("augment=hart", "got augment 'hart'; wanted"),
+        ("dataset=hart", "got 'hart'; wanted one like heart"),
+    ],
+)
+def test_a_mistyped_word_does_not_claim_the_run_folder(tmp_path: Path, change: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        train_recipe(apply_overrides(tiny(), (change,)), tmp_path / "r0", progress=False)
+    assert not (tmp_path / "r0").exists()
+
+
 def test_a_recipe_begins_with_a_shipped_checkpoint_or_a_run_folder(tmp_path: Path) -> None:
     from kwise.checkpoint import find_checkpoint
 

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from kwise.coils import virtual_coils
 from kwise.data.geometry import crop_fov
+from kwise.nearest import one_of
 from kwise.operator import resize_kspace
 from kwise.sampling import MASKS, PLANE_MASKS, TRAJECTORIES, Trajectory, draw_plane_mask, draw_trajectory
 from kwise.seeding import generator
-from kwise.simulate import simulate_scan
+from kwise.simulate import PHASES, simulate_scan
 from kwise.types import VIEWS, Measurement, Scan
 
 Words = tuple[object, ...]
@@ -48,6 +49,25 @@ class Acquisition:
     reference_kspace: bool = False
     native: bool = False
     one_mask: bool = False
+
+
+def check_sampling(name: str, doing: str) -> None:
+    """ValueError with the nearest names unless `name` is of lines, points or a trajectory."""
+    names = [*MASKS, *PLANE_MASKS, *TRAJECTORIES]
+    if name not in names:
+        raise ValueError(f"{doing}: got sampling {name!r}; wanted {one_of(name, names)}")
+
+
+def check_acquisition(acquisition: Acquisition, doing: str) -> None:
+    """ValueError where its words name no sampling or phase, or there is no mask or no R of 1 or more."""
+    for name in acquisition.masks:
+        check_sampling(name, doing)
+    phase = acquisition.phase
+    if phase not in PHASES:
+        raise ValueError(f"{doing}: got phase {phase!r}; wanted {one_of(phase, PHASES)}")
+    if not acquisition.masks or min(acquisition.accelerations, default=0) < 1:
+        got = f"masks {acquisition.masks} at R = {acquisition.accelerations}"
+        raise ValueError(f"{doing}: got {got}; wanted one mask and one R from 1 at least")
 
 
 def pick(options: Sequence[T], draw: torch.Generator) -> T:
@@ -133,10 +153,8 @@ def acquire(
     name, or for a trajectory through k-space that was measured on a grid.
     """
     full = simulate(scan, acquisition, words)
+    check_sampling(name, f"measuring {scan.case}")
     if name not in TRAJECTORIES:
-        if name not in MASKS and name not in PLANE_MASKS:
-            names = ", ".join([*MASKS, *PLANE_MASKS, *TRAJECTORIES])
-            raise ValueError(f"measuring {scan.case}: got sampling {name!r}; wanted one of {names}")
         mask = draw_scan_mask(full, name, acceleration, mask_words, acquisition.one_mask)
         measurement = measure(full, mask, acquisition.matrix)
     elif scan.kspace is not None:

@@ -16,8 +16,10 @@ from kwise import __version__
 from kwise.atomic import write_atomically
 from kwise.checkpoint import save_checkpoint
 from kwise.data import DataSet, sized
+from kwise.data.acquisition import check_acquisition
 from kwise.data.augment import AUGMENTATIONS
 from kwise.data.loader import Acquisition, TrainingBatches, cached, evaluation_batches
+from kwise.nearest import one_of
 from kwise.recipes.preprocessing import preprocessing_of
 from kwise.recipes.recipe import Recipe
 from kwise.recipes.starting import build
@@ -44,7 +46,14 @@ def source(recipe: Recipe) -> DataSet:
 
 
 def training_batches(recipe: Recipe, root: str | None = None) -> TrainingBatches:
-    """step -> Batch of the recipe's training split."""
+    """step -> Batch of the recipe's training split; ValueError for words that name no data set, sampling,
+    phase or augmentation.
+    """
+    doing = f"training {recipe.name}"
+    check_acquisition(recipe.acquisition, doing)
+    if recipe.augment not in AUGMENTATIONS:
+        wanted = one_of(recipe.augment, AUGMENTATIONS)
+        raise ValueError(f"{doing}: got augment {recipe.augment!r}; wanted {wanted}")
     data = source(recipe)
     read = partial(data.read, root)
     acquisition = (
@@ -88,9 +97,9 @@ def train_recipe(recipe: Recipe, folder: Path, *, root: str | None = None, progr
     """
     check_same_recipe(recipe, folder)
     model = build(recipe)
+    batches = training_batches(recipe, root)  # before the folder is this recipe's: its words may be wrong
     if is_first_process():
         write_recipe(recipe, folder)
-    batches = training_batches(recipe, root)
     learns = any(parameter.requires_grad for parameter in model.parameters())
     done = 0
     for stage in recipe.stages:
