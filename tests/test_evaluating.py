@@ -114,3 +114,41 @@ def test_pixels_of_unknown_size_have_no_mm(checkpoint: Path, tmp_path: Path) -> 
         unknown = {name for name, value in row.items() if name != "case" and math.isnan(float(value))}
         assert {name for name in row if name.endswith(("_mm", "_mm2"))} <= unknown
         assert not any(name.endswith("_px") and name in unknown for name in row)
+
+
+# -- the words of `kwise evaluate`
+
+
+def test_the_mask_is_chosen_checked_and_told(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def score(name: str, *words: str) -> list[dict[str, float | str]]:
+        head = ["evaluate", str(checkpoint), "--n", "2", "--acceleration", "4", "-o", str(tmp_path / name)]
+        assert main([*head, *words]) == 0
+        return read_scores(tmp_path / name / "scores.csv")
+
+    def written(name: str) -> bytes:
+        return (tmp_path / name / "scores.csv").read_bytes()
+
+    usual = score("usual")
+    assert "measured by gaussian_lines at R = 4\n" in capsys.readouterr().out
+    score("named", "--mask", "gaussian_lines")
+    assert written("named") == written("usual")
+    score("points", "--mask", "gaussian_2d")
+    assert "measured by gaussian_2d at R = 4\n" in capsys.readouterr().out
+    assert written("points") != written("usual")
+    assert list(score("native", "--native")[0]) == list(usual[0])  # a committed table's columns
+    assert written("native") != written("usual")
+    bad = ["evaluate", str(checkpoint), "--mask", "gausian_lines", "-o", str(tmp_path / "bad")]
+    assert main(bad) == 2 and "gaussian_lines" in capsys.readouterr().err
+
+
+def test_a_data_set_is_looked_for_where_root_says(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["evaluate", str(checkpoint), "-o", str(tmp_path / "out"), "--dataset"]
+    assert main([*words, "acdc", "--root", str(tmp_path / "nowhere")]) == 2
+    assert str(tmp_path / "nowhere") in capsys.readouterr().err
+    assert main([*words, str(tmp_path)]) == 2
+    told = capsys.readouterr().err
+    assert f"kwise study --dataset {tmp_path}" in told and "KWISE_DATA" in told and told.count("\n") == 1

@@ -52,17 +52,24 @@ def _evaluate(verb: Verb) -> None:
             options.acceleration,
             options.n,
             options.control,
+            options.mask,
+            options.root,
+            options.native,
         )
 
     about = "score a checkpoint on the cases of a split: a row per case"
     example = "kwise evaluate runs/try/checkpoint --acceleration 4 8 16 --n 100 -o runs/try"
     parser = verb("evaluate", about, example, run)
     add = parser.add_argument
-    add("checkpoint", type=Path, metavar="CHECKPOINT", help="a checkpoint folder")
+    add("checkpoint", type=Path, metavar="CHECKPOINT", help="a checkpoint folder, a run folder, or demo")
     add("--dataset", help="a name (kwise list datasets); default: the one it was trained on")
     add("--split", default="test", type=partial(word_of, ("train", "val", "test")), help="default: test")
+    add("--root", metavar="DIR", help="where the data set lies; default: $KWISE_DATA")
+    masks = "a name (kwise list masks); default: the first it was trained with"
+    add("--mask", metavar="NAME", help=masks)
     rates = "one or more; default: 8, or all it was trained at where 8 is not among them"
     add("--acceleration", type=positive, nargs="+", metavar="R", help=rates)
+    add("--native", action="store_true", help="score on the images' own grid, not on the one models see")
     add("--n", type=count, default=100, metavar="N", help="at most so many cases; default: 100")
     add(
         "--control",

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from kwise.checkpoint import find_checkpoint, load_checkpoint
+from kwise.data.acquisition import check_sampling
 from kwise.models import MODELS
 from kwise.models.controls import CONTROLS
 from kwise.nearest import one_of
@@ -72,13 +73,23 @@ def run_evaluate(
     accelerations: Sequence[float] | None,
     n: int,
     control: str | None,
+    mask: str | None = None,
+    root: str | None = None,
+    native: bool = False,
 ) -> None:
-    """Score a checkpoint on a split, measured as in its training, unless told otherwise."""
+    """Score a checkpoint on a split, measured as in its training, unless told otherwise.
+
+    `mask` is one sampling by name (None: the first it was trained with); `native` scores on the images' own
+    grid.
+    """
     if control is not None and control not in CONTROLS:
         raise ValueError(f"choosing a control: got {control!r}; wanted {one_of(control, CONTROLS)}")
     checkpoint = find_checkpoint(checkpoint)
     seen = load_checkpoint(checkpoint, MODELS).preprocessing
     acquisition = acquisition_of(seen)
+    chosen = acquisition.masks[0] if mask is None else mask
+    check_sampling(chosen, f"evaluating {checkpoint}")
+    acquisition = replace(acquisition, masks=(chosen,), native=native or acquisition.native)
     if accelerations is None:
         accelerations = (8.0,) if 8.0 in acquisition.accelerations else acquisition.accelerations
     made = evaluate_checkpoint(
@@ -91,7 +102,9 @@ def run_evaluate(
         n=n,
         control=control,
         fully_sampled=seen.get("fully_sampled", False),
+        root=root,
     )
+    print(f"measured by {chosen} at R = {', '.join(f'{rate:g}' for rate in accelerations)}")
     print(f"wrote {made}")
 
 

@@ -22,7 +22,7 @@ from kwise.data import (
     sunnybrook,
 )
 from kwise.data.kept import kept
-from kwise.data.splits import default_root, split_of
+from kwise.data.splits import DATA_VARIABLE, default_root, split_of
 from kwise.nearest import nearest
 from kwise.types import Scan
 
@@ -164,7 +164,15 @@ DATASETS: dict[str, DataSet] = {
 
 
 def dataset(name: str) -> DataSet:
-    """The data set of that name; ValueError with the nearest names where there is none."""
+    """The data set of that name; ValueError with the nearest names, or with what a folder is good for, where
+    there is none.
+    """
+    if name not in DATASETS and Path(name).exists():
+        raise ValueError(
+            f"choosing a data set: got the path {name}; wanted a name (kwise list datasets), whose files "
+            f"{DATA_VARIABLE} or --root finds; of scans of your own, kwise study --dataset {name} scores "
+            f"them and kwise predict {name} answers them"
+        )
     if name not in DATASETS:
         raise ValueError(f"choosing a data set: got {name!r}; wanted one like {nearest(name, DATASETS)}")
     return DATASETS[name]
