@@ -282,7 +282,12 @@ def test_masks_of_points_are_listed_and_simulated(tmp_path: Path, capsys: pytest
     from kwise.sampling import PLANE_MASKS
 
     assert main(["list", "masks"]) == 0
-    assert set(PLANE_MASKS) <= set(capsys.readouterr().out.split())
+    told = capsys.readouterr().out
+    assert set(PLANE_MASKS) <= set(told.split())
+    kinds = [line.split(",")[0].strip() for line in told.splitlines() if line.endswith(":")]
+    assert kinds == ["lines", "points", "trajectories"]
+    lines = told.partition(" points,")[0]
+    assert "uniform_1d_centre" in lines and "gaussian_2d" not in lines
     path = tmp_path / "p.h5"
     assert main(["simulate", "--acceleration", "8", "--mask", "gaussian_2d_centre", "-o", str(path)]) == 0
     mask = read_scan(path).mask

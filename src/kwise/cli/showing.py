@@ -24,9 +24,27 @@ def show_list(section: str | None) -> None:
     for name in SECTIONS if section is None else (section,):
         print(name)
         entries = named(name)
+        headings = {next(iter(kind)): heading for heading, kind in mask_kinds().items()}
         width = max(map(len, entries), default=0)
         for word, about in entries.items():
+            if name == "masks" and word in headings:
+                print(f" {headings[word]}:")
             print(f"  {word:<{width}}  {about}")
+
+
+def mask_kinds() -> dict[str, Mapping[str, object]]:
+    """What a family of samplings acquires, and which verbs take it -> its names."""
+    from kwise.sampling import MASKS, PLANE_MASKS, TRAJECTORIES
+
+    return {
+        "lines, for every verb": MASKS,
+        "points, for simulate, train and evaluate": PLANE_MASKS,
+        "trajectories, for simulate, train and evaluate": TRAJECTORIES,
+    }
+
+
+def _sentences(things: Mapping[str, object]) -> dict[str, str]:
+    return {name: first_sentence(thing) for name, thing in things.items()}
 
 
 def named(section: str) -> dict[str, str]:
@@ -34,12 +52,9 @@ def named(section: str) -> dict[str, str]:
     if section == "models":
         from kwise.models import MODELS
 
-        return {name: first_sentence(made) for name, made in MODELS.items()}
+        return _sentences(MODELS)
     if section == "masks":
-        from kwise.sampling import MASKS, PLANE_MASKS, TRAJECTORIES
-
-        known = {**MASKS, **PLANE_MASKS, **TRAJECTORIES}
-        return {name: first_sentence(made) for name, made in known.items()}
+        return {name: about for kind in mask_kinds().values() for name, about in _sentences(kind).items()}
     if section == "datasets":
         from kwise.data import DATASETS
 
@@ -47,7 +62,7 @@ def named(section: str) -> dict[str, str]:
     if section == "phases":
         from kwise.simulate import PHASES
 
-        return {name: first_sentence(made) for name, made in PHASES.items()}
+        return _sentences(PHASES)
     from kwise.recipes import RECIPES
 
     return {name: first_sentence(make) or _in_words(make()) for name, make in RECIPES.items()}
