@@ -20,7 +20,7 @@ class Scan:
     everything). `labels` (z, t, y, x) int64 uses kwise's classes, IGNORE where nobody annotated. `spacing_mm`
     is (z, y, x). `affine` (4x4) maps voxel (x, y, z) to scanner mm as in NIfTI. `ed`, `es` are 0-based
     frames. `trajectory` (z, t, ky, kx, 2) and `image_shape` (y, x) are as in a Measurement.
-    frames. `views` names the plane of each z by a word of VIEWS. `phenotypes` (LVEDV_mL, LVEF_percent, ...),
+    `views` names the plane of each z by a word of VIEWS. `phenotypes` (LVEDV_mL, LVEF_percent, ...),
     `diseases` (CAD, high_blood_pressure, hypertension: 0 or 1) and `covariates` (age_years, sex_male,
     height_cm, weight_kg) say what is known of the person, NaN = unknown.
     """

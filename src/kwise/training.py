@@ -2,7 +2,8 @@
 devices.
 
 Lightning Fabric moves things to devices; everything else is these few functions. A run folder holds
-`state.pt` (model, optimiser, step; written atomically), `log.jsonl` and, at the end, what the caller saves.
+`<stage>.state.pt` (model, optimiser, step; written atomically) of every stage, `log.jsonl` and, at the end,
+what the caller saves.
 """
 
 import json

@@ -17,8 +17,8 @@ Augmentation = Callable[[Scan, torch.Generator], Scan]
 
 @dataclass(frozen=True)
 class Transform:
-    """One draw: rotation (rad), zoom, shift in fields of view (y, x), gamma of the grey values, cyclic shift
-    of the frames.
+    """One draw: rotation (rad), zoom, shift in fields of view (y, x), gamma of the grey values, and shade
+    (y, x): by how much of the middle's brightness the image changes from there to either edge.
     """
 
     angle: float

@@ -19,10 +19,10 @@ class Recipe:
     `options` are the model's constructor keywords. `frames` and `points` are what a training step asks of a
     case (None: everything). `frame_counts`: cines are brought to one of these lengths, or drawn with it where
     they are drawn. `fully_sampled` hides the undersampling from the model: the upper bound. `init_from` names
-    a checkpoint folder to start from, its U-Net perhaps shallower, or several that give an encoder each.
-    `n_train` bounds the cases trained on (None: all there are); `n_validation` cases choose weights,
-    `n_calibration` fit what a model keeps of them (thresholds, spreads). `published` maps R to the published
-    (mean, sd) of the paper's own score.
+    a checkpoint to start from (its folder, its run folder, or one that comes with kwise), its U-Net perhaps
+    shallower, or several that give an encoder each. `n_train` bounds the cases trained on (None: all there
+    are); `n_validation` cases choose weights, `n_calibration` fit what a model keeps of them (thresholds,
+    spreads). `published` maps R to the published (mean, sd) of the paper's own score.
     """
 
     name: str
@@ -53,9 +53,9 @@ class Recipe:
         return {**fields, "task": {"name": task_name(self.task), **fields["task"]}}
 
     def digest(self) -> str:
-        """Sixteen hexadecimal digits (BLAKE2b of sorted JSON) that differ where any field differs.
+        """Sixteen hexadecimal digits: BLAKE2b of the fields that are not at their defaults, as sorted JSON.
 
-        Fields that say what they would say anyway are left out: a new one does not orphan runs half done.
+        So a new field does not orphan runs half done, and a default that changes keeps the digest.
         """
         text = json.dumps({**_said(self), "kind": task_name(self.task)}, sort_keys=True, default=str)
         return blake2b(text.encode(), digest_size=8).hexdigest()

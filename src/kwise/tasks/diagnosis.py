@@ -1,7 +1,7 @@
 """Diagnosis: which diseases a case has. Its loss in training, a score row for every case.
 
 Axis names: b case, q disease, in the order of `kwise.phenotypes.DISEASES`. AUC, F1 and the like belong to the
-whole table of cases, not to one of them: see `kwise.report.diseases`.
+whole table of cases, not to one of them: see `kwise.report.disease_tables`.
 """
 
 import math
