@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kwise.sampling import MASKS, achieved_acceleration, draw_mask, load_mask
+from kwise.sampling import FLAT, MASKS, achieved_acceleration, draw_mask, load_mask
 from kwise.sampling.lines import equispaced_lines, random_lines
 from kwise.seeding import generator
 
@@ -69,7 +69,7 @@ def test_global_random_state_is_untouched(name: str, global_state_untouched: Non
 def test_centre_is_sampled_more_often_than_outer_lines(name: str) -> None:
     share = mean_mask(name, 64, 12, 4)
     centre, outer = share[32], share[:8].mean()
-    if name in ("uniform", "uniform_1d"):
+    if name in FLAT:
         assert abs(float(centre - outer)) < 0.06
     else:
         assert centre > 2 * outer

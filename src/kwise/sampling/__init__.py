@@ -15,6 +15,7 @@ from kwise.sampling.planes import gaussian_2d, gaussian_2d_centre, uniform_1d, u
 from kwise.sampling.trajectories import Trajectory, golden_angle_radial, spiral
 
 __all__ = [
+    "FLAT",
     "MASKS",
     "PLANE_MASKS",
     "TRAJECTORIES",
@@ -38,6 +39,7 @@ MASKS: dict[str, Callable[[int, int, float, Generator], Tensor]] = {
     "uniform_1d": uniform_1d,
     "uniform_1d_centre": uniform_1d_centre,
 }
+FLAT = ("uniform", "uniform_1d")  # of these families every line is equally likely; others favour the centre
 
 # Single points, as where both axes are phase encoding: ((ky, kx), n_frames, R, generator) -> (t, ky, kx).
 PLANE_MASKS: dict[str, Callable[[tuple[int, int], int, float, Generator], Tensor]] = {
