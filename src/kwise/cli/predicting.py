@@ -46,11 +46,12 @@ def _run_cohort(source: Path, folder: Path, order: Order, workers: int) -> None:
 def _brief(row: Row) -> str:
     if row["status"] == "failed":
         return f"failed: {row['error']}"
+    lost = f"; labels {row['labels']}" if str(row.get("labels", "")).startswith("left out") else ""
     for name in ("LVEF_percent", "LV_area_EF_percent"):
         value = row.get(name)
         if isinstance(value, float) and math.isfinite(value):
-            return f"{name.removesuffix('_percent').replace('_', ' ')} {value:.0f} %"
-    return "answered"
+            return f"{name.removesuffix('_percent').replace('_', ' ')} {value:.0f} %{lost}"
+    return f"answered{lost}"
 
 
 def summary(found: Answer) -> list[str]:
@@ -66,6 +67,8 @@ def summary(found: Answer) -> list[str]:
     if found.dice:
         scores = ", ".join(f"{name} {value:.3f}" for name, value in found.dice.items())
         lines.append(f"Dice against the truth in the file: {scores}")
+    if (labels := found.scan.notes.get("labels", "")).startswith("left out"):
+        lines.append(f"labels {labels}")
     return lines + bound_lines(found.intervals) + [f"caution: {sentence}" for sentence in found.cautions]
 
 

@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kwise.data.beside import annotated
 from kwise.data.nifti import read_nifti
 from kwise.data.splits import check_count, default_root, pick_split, split_of
 from kwise.nearest import nearest
-from kwise.types import IGNORE, Scan
+from kwise.types import Scan
 
 HOME = "mnms"
 NOTE = "magnitude images: k-space is simulated"
@@ -98,15 +99,8 @@ def _labels(file: Path, image: Tensor, row: Row) -> Tensor | None:
         raise ValueError(f"reading {file}: got grid {array.shape} (z, t, y, x); wanted {tuple(image.shape)}")
     if not np.isin(array, range(4)).all():
         raise ValueError(f"reading {file}: got labels {np.unique(array)[:8].tolist()}; wanted 0, 1, 2, 3")
-    drawn = np.asarray(array.any(axis=(0, 2, 3)))
     told = [frame for frame in (row.ed, row.es) if frame is not None]
-    for frame in told:
-        drawn[frame] = True  # told by the CSV, and empty: nothing of the heart is there
-    if not drawn.any():
-        return None
-    labels = torch.from_numpy(array.astype(np.int64))
-    labels[:, torch.from_numpy(~drawn)] = IGNORE
-    return labels
+    return annotated(torch.from_numpy(array.astype(np.int64)), told)
 
 
 def _place(root: Path | None) -> Path:

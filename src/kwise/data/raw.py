@@ -10,6 +10,7 @@ from pathlib import Path
 from torch import Tensor
 
 from kwise.data.acdc import read_patient
+from kwise.data.beside import with_labels
 from kwise.data.cohort_files import FORMAT as COHORT_FORMAT
 from kwise.data.cohort_files import read_subject
 from kwise.data.kspace_checks import FORMAT, as_text
@@ -89,12 +90,20 @@ def open_any(
 
     `axes` names the axes of a numpy array ("t c ky kx"); `mask` is a CMRxRecon mask file to undersample with;
     `slices` (3, or slice(2, 5)) reads these alone, and of raw data no more of the file than they need.
+    Labels of magnitude images that lie beside them (X_gt.nii.gz) come with them: `with_labels`.
     ValueError in one line: what was found, what was looked for, what is missing.
     """
     path = Path(path)
     name = format_of(path)
+
+    def read_labels(file: Path) -> Scan:
+        if (kind := format_of(file)) != name:
+            raise refused(file, FORMATS[kind].about, f"labels in the scan's format, {FORMATS[name].about}")
+        return _reader(file, name, axes, None)(file, None)
+
     try:
-        return _reader(path, name, axes, None if mask is None else Path(mask))(path, slices)
+        scan = _reader(path, name, axes, None if mask is None else Path(mask))(path, slices)
+        return scan if path.is_dir() else with_labels(path, scan, read_labels, slices)
     except MemoryError as error:
         raise refused(path, "more than fits into memory", "a smaller file, or a larger machine") from error
     except ValueError as error:

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from kwise.data.cohort import MANIFEST
+from kwise.data.beside import entries
 from kwise.data.out_table import Row, Value, write_csv, write_parquet
 from kwise.data.raw import format_of
 from kwise.predict.files import Asked, check_folder
@@ -94,17 +94,13 @@ def is_cohort(path: Path) -> bool:
 def scans_below(source: Path, leave_out: Path) -> Iterator[tuple[Path, str]]:
     """Every file below a folder, and every folder that is one scan, with its name relative to it, sorted.
 
-    Hidden files, `leave_out`, the second file of a BART pair and the manifest of a cohort are passed over.
+    `leave_out` is passed over, and what lies beside a scan and is none: `kwise.data.beside.entries`.
     """
     out = leave_out.resolve()
 
     def walk(folder: Path) -> Iterator[Path]:
-        for path in sorted(folder.iterdir()):
-            if path.name.startswith(".") or path.resolve() == out:
-                continue
-            if path.suffix == ".hdr" and path.with_suffix(".cfl").is_file():
-                continue
-            if path.name == MANIFEST:
+        for path in entries(folder):
+            if path.resolve() == out:
                 continue
             if is_cohort(path):
                 yield from walk(path)
@@ -138,7 +134,8 @@ def row_of(job: Job) -> Row:
     measurement, simulated = card["measurement"], card["simulated"] or {}
     row: dict[str, Value] = {"file": job.name, "status": "answered", "error": "", "case": card["case"]}
     row |= {name: measurement[name] for name in ("slices", "frames", "coils", "acceleration_achieved")}
-    row |= {"simulated": simulated.get("simulated", ""), "ED": told["ED"], "ES": told["ES"]}
+    row |= {"simulated": simulated.get("simulated", ""), "labels": card["notes"].get("labels", "")}
+    row |= {"ED": told["ED"], "ES": told["ES"]}
     for name, p in told["phenotypes"].items():
         row[name] = p["value"]
         if p["low"] is not None or p["high"] is not None:

@@ -10,6 +10,7 @@ import torch
 from kwise import __version__
 from kwise.checkpoint import Loaded
 from kwise.coils import acs_shape
+from kwise.data.beside import label_file
 from kwise.predict.answer import Answer
 from kwise.predict.door import acceleration_of, measurement_of
 from kwise.types import Measurement
@@ -77,10 +78,14 @@ def measured(measurement: Measurement) -> dict[str, object]:
 
 
 def file_state(path: Path | None) -> list[object] | None:
-    """Size in bytes and time of change of a file, of the newest in a folder; None where there is none."""
+    """Size in bytes and time of change of a file with its labels, of the newest in a folder; None where there
+    is none.
+    """
     if path is None or not path.exists():
         return None
-    inside = [path, *(file for file in path.rglob("*"))] if path.is_dir() else [path]
+    labels = label_file(path)
+    beside = [] if labels is None else [labels]
+    inside = [path, *(file for file in path.rglob("*"))] if path.is_dir() else [path, *beside]
     states = [file.stat() for file in inside if file.is_file()]
     newest = max((state.st_mtime for state in states), default=0.0)
     return [sum(state.st_size for state in states), datetime.fromtimestamp(newest, UTC).isoformat()]

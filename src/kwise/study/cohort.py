@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from kwise.data import DATASETS
+from kwise.data.beside import entries
 from kwise.data.raw import format_of, open_any
 from kwise.types import Scan
 
@@ -36,12 +37,10 @@ def open_cohort(dataset: str, root: str | None, split: str | None, n: int) -> Co
 
 
 def _folder(place: Path, n: int) -> Cohort:
-    """Every file of a folder that kwise can read, or the one file."""
+    """Every file of a folder that kwise can read, with labels that lie beside it, or the one file."""
     found: dict[str, Path] = {}
     left_out = []
-    for file in sorted(place.iterdir()) if place.is_dir() and not _is_scan(place) else [place]:
-        if file.name.startswith(".") or file.suffix == ".hdr":  # BART's header goes with its .cfl
-            continue
+    for file in entries(place) if place.is_dir() and not _is_scan(place) else [place]:
         try:
             format_of(file)
         except ValueError as error:
