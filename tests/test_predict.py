@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import nn
 
+import kwise
 from kwise.checkpoint import Loaded, fingerprint, load_checkpoint
 from kwise.cli.predicting import summary
 from kwise.data import dataset
@@ -25,7 +26,6 @@ from kwise.predict import (
     PREDICTORS,
     Answer,
     answer,
-    answer_by_task,
     find_checkpoint,
     measurement_of,
     predict_file,
@@ -33,6 +33,7 @@ from kwise.predict import (
 )
 from kwise.predict import outputs as outputs_of_predict
 from kwise.predict.cautions import frames_caution, ring_caution
+from kwise.predict.door import as_acquired
 from kwise.types import IGNORE, Measurement, Prediction, Query, Scan
 
 SHAPE = (2, 5, 20, 24)  # (z, t, y, x): odd frames, not square
@@ -101,6 +102,43 @@ def test_unacquired_kspace_changes_nothing() -> None:
     rubbish = torch.where(scan.mask, scan.kspace, torch.tensor(1e6 + 0j))
     a, b = measurement_of(scan), measurement_of(replace(scan, kspace=rubbish))
     assert torch.equal(a.kspace, b.kspace)
+
+
+def test_lines_of_zeros_without_a_mask_were_not_acquired() -> None:
+    scan = make_scan()
+    assert scan.kspace is not None and scan.mask is not None
+    zeroed = torch.where(scan.mask, scan.kspace, 0)
+    found = answer(make_scan(kspace=zeroed, mask=None), loaded())
+    assert found.scan.mask is not None and torch.equal(found.scan.mask, scan.mask)
+    assert "lines hold zeros alone" in found.scan.notes["mask"]
+    told = answer(make_scan(kspace=zeroed), loaded())
+    assert told.labels is not None and found.labels is not None and torch.equal(told.labels, found.labels)
+    whole = make_scan(mask=None)
+    assert as_acquired(whole) is whole  # nothing is zero: all of it was measured
+    dark = torch.ones(SHAPE, dtype=torch.bool)
+    assert as_acquired(make_scan(kspace=zeroed, mask=dark)).mask is dark  # whoever tells is believed
+
+
+def test_from_an_array_of_numpy_to_an_answer() -> None:
+    kspace = make_scan().kspace
+    assert kspace is not None
+    found = kwise.answer(kwise.Scan("mine", kspace=kspace.numpy().astype(np.complex128)), "mean_shape")
+    assert found.scan.kspace is not None and torch.equal(found.scan.kspace, kspace)
+    assert found.areas["LV pool"].shape == (SHAPE[1],) and kwise.load_model("mean_shape").name == "mean_shape"
+
+
+def test_what_cannot_be_answered_in_python_is_one_sentence() -> None:
+    image = np.ones(SHAPE)
+    with pytest.raises(ValueError, match=r"got a magnitude image; wanted k-space .*kwise.simulate_scan"):
+        answer(Scan("image", image=image), loaded())
+    with pytest.raises(ValueError, match=r"got dtype torch.float64; wanted complex64 k-space"):
+        Scan("real", kspace=image[None])
+    with pytest.raises(ValueError, match=r"got kspace of type list; wanted an array of torch or numpy"):
+        Scan("list", kspace=[[1j]])  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"got mask of <U1; wanted numbers"):
+        Scan("text", kspace=image[None] + 0j, mask=np.array(["x"]))
+    with pytest.raises(ValueError, match=r"got no folder dem; wanted one, or .*demo"):
+        kwise.load_model("dem")
 
 
 def test_frames_are_asked_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,7 +259,7 @@ def test_a_virtual_heart_goes_all_the_way(tmp_path: Path, checkpoint: Path) -> N
 
 def test_a_task_nobody_answers_is_one_line() -> None:
     with pytest.raises(ValueError, match=r"got a checkpoint for 'divination'; wanted one of segmentation"):
-        answer_by_task(make_scan(), Loaded(TimesFrame(), "stand_in", {}, {"task": "divination"}))
+        answer(make_scan(), Loaded(TimesFrame(), "stand_in", {}, {"task": "divination"}))
 
 
 def test_a_checkpoint_of_other_classes_is_one_line() -> None:

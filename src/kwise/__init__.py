@@ -26,7 +26,8 @@ _HOMES = {
     "MODELS": "models",
     "TASKS": "tasks",
     "RECIPES": "recipes",
-    "load_checkpoint": "checkpoint",
+    "load_model": "predict",
+    "answer": "predict",
     "predict_file": "predict",
 }
 __all__ = [*_HOMES, "__version__"]

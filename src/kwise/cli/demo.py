@@ -15,8 +15,8 @@ from kwise.data.geometry import crop_fov
 from kwise.data.kspace_file import read_scan, write_scan
 from kwise.models import MODELS
 from kwise.models.controls import centre_only
-from kwise.predict import Answer, answer, fingerprint, measurement_of, write_answer
-from kwise.predict.answer import matrix_of
+from kwise.predict import Answer, fingerprint, measurement_of, write_answer
+from kwise.predict.answer import answer, matrix_of
 from kwise.types import Scan
 
 # Names of their own split: training, validation and test draw heart-train-, heart-val- and heart-test- names.

@@ -4,11 +4,11 @@ Only what the file says was acquired is used; nothing here can simulate or draw 
 """
 
 from kwise.checkpoint import all_shipped, find_checkpoint, fingerprint
-from kwise.predict.answer import Answer, answer, measurement_of, segment
+from kwise.predict.answer import Answer, measurement_of, segment
 from kwise.predict.cohort import Order, is_cohort, predict_folder
 from kwise.predict.files import predict_file, write_answer
 from kwise.predict.outputs import OUTPUTS
-from kwise.predict.predictors import PREDICTORS, answer_by_task
+from kwise.predict.predictors import PREDICTORS, answer, load_model
 
 __all__ = [
     "OUTPUTS",
@@ -17,10 +17,10 @@ __all__ = [
     "Order",
     "all_shipped",
     "answer",
-    "answer_by_task",
     "find_checkpoint",
     "fingerprint",
     "is_cohort",
+    "load_model",
     "measurement_of",
     "predict_file",
     "predict_folder",

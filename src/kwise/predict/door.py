@@ -12,11 +12,29 @@ from typing import Any
 import torch
 
 from kwise.coils import coil_maps_from_acs, compress_coils
+from kwise.data.raw_checks import acquired_samples
 from kwise.operator import resize_kspace
 from kwise.types import VIEWS, Measurement, Scan
 
 WIDER = 1.15  # times the field a model learned from: below that the field counts as its own
 STRETCHED = 1.25  # ratio of the sides of a pixel above which it is no longer what a model learned from
+
+
+def as_acquired(scan: Scan) -> Scan:
+    """The scan with a mask where it has none, is Cartesian, and whole lines (ky) of its k-space are zero:
+    these were not acquired, as in files that hold no mask. `notes["mask"]` says so.
+
+    A line nobody measured would else be believed to be dark, and the answer would be wrong without a caution.
+    """
+    if scan.kspace is None or scan.mask is not None or scan.trajectory is not None:
+        return scan
+    mask = acquired_samples(scan.kspace)
+    lines = mask.any(dim=-1)
+    if bool(lines.all()):
+        return scan
+    empty = int((~lines).sum())
+    note = {"mask": f"not told: {empty} of {lines.numel()} lines hold zeros alone and count as not acquired"}
+    return replace(scan, mask=mask, notes=scan.notes | note)
 
 
 def measurement_of(scan: Scan, matrix: tuple[int, int] | None = None) -> Measurement:

@@ -15,7 +15,7 @@ from kwise.models import MODELS
 from kwise.predict.answer import Answer
 from kwise.predict.door import with_pixel_size
 from kwise.predict.outputs import OUTPUTS, Delivery, Output, chosen_outputs
-from kwise.predict.predictors import answer_by_task
+from kwise.predict.predictors import answer
 from kwise.predict.run_card import file_name
 
 
@@ -62,7 +62,7 @@ class Asked:
         """Answer one file into one folder."""
         check_folder(folder)
         scan = with_pixel_size(with_kspace(open_any(file)), self.pixel_mm)
-        found = answer_by_task(scan, self.loaded)
+        found = answer(scan, self.loaded)
         told = Delivery(
             found,
             self.loaded,

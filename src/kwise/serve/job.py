@@ -8,7 +8,7 @@ from typing import Any
 
 from kwise.data.raw import open_any, with_kspace
 from kwise.data.raw_mrd_stream import read_stream
-from kwise.predict import answer_by_task
+from kwise.predict import answer
 from kwise.predict.files import Asked, write_outputs
 from kwise.predict.outputs import PHENOTYPES, RUN_CARD, Delivery, chosen_outputs
 from kwise.serve.mrd_reply import write_reply
@@ -38,7 +38,7 @@ def do(job: Job, asked: Asked) -> dict[str, Any]:
     ValueError in one line for what cannot be read or answered.
     """
     outputs = {**asked.outputs, **chosen_outputs(job.also)}
-    found = answer_by_task(_scan(job), asked.loaded)
+    found = answer(_scan(job), asked.loaded)
     told = Delivery(
         found, asked.loaded, asked.weights, job.case, job.file, asked.command, outputs=tuple(outputs)
     )
