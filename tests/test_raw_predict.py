@@ -139,3 +139,28 @@ def test_every_real_raw_file(real_data: Path, tmp_path: Path, checkpoint: Path) 
             answer_everything(path, tmp_path / path.name, checkpoint)
         else:  # 160 slices: described, and opened
             assert main(["info", str(path)]) == 0 and open_any(path).shape[0] > 1
+
+
+def test_three_axes_of_kspace_are_coils_unless_told(
+    tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save(tmp_path / "k.npy", KSPACE[0, 0])  # (t, ky, kx)
+    words = ["predict", str(tmp_path / "k.npy"), "-o", str(tmp_path / "out"), "--checkpoint", str(checkpoint)]
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert "one frame: areas" in said and "axes read as (c ky kx): if these are frames, say 't ky kx'" in said
+    assert main([*words, "--axes", "t ky kx"]) == 0
+    said = capsys.readouterr().out
+    assert "1 slice(s), 4 frames" in said and "axes read as" not in said
+
+
+def test_a_folder_is_answered_again_where_other_axes_are_told(
+    tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "scans").mkdir()
+    np.save(tmp_path / "scans" / "k.npy", KSPACE[0, 0])
+    out = tmp_path / "out"
+    words = ["predict", str(tmp_path / "scans"), "-o", str(out), "--checkpoint", str(checkpoint)]
+    for told, frames in ([], 1), (["--axes", "t ky kx"], 4), ([], 1):
+        assert main([*words, *told]) == 0
+        assert json.loads((out / "k.npy" / "run.json").read_text())["measurement"]["frames"] == frames

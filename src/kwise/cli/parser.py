@@ -15,6 +15,7 @@ from kwise.cli.words import Verb, count, positive, positive_or_none, slices, who
 from kwise.nearest import one_of
 
 Run = Callable[[], None]
+AXES = 'axes of a numpy array, e.g. "t c ky kx"'
 ALSO = ("dicom", "mrd", "parquet")  # of kwise.predict.OUTPUTS, which is too slow to import for --help
 SLICES = "some slices alone, from 0: 3, or 2:5; no more of the file is read"
 SECTIONS = ("models", "masks", "datasets", "recipes", "phases")
@@ -174,7 +175,8 @@ def _predict(verb: Verb) -> None:
         from kwise.cli.predicting import run_predict
 
         pixel = None if options.pixel_mm is None else tuple(options.pixel_mm)
-        run_predict(options.path, options.output, options.checkpoint, options.also, options.workers, pixel)
+        given = (options.also, options.workers, pixel, options.axes)
+        run_predict(options.path, options.output, options.checkpoint, *given)
 
     about = "answer a scan, or a folder of scans: NIfTI, CSV, JSON and a report; --also for more"
     parser = verb("predict", about, "kwise predict p.h5 -o out --also dicom mrd parquet", run)
@@ -187,6 +189,7 @@ def _predict(verb: Verb) -> None:
     add("--also", type=formats, nargs="+", action="extend", default=[], metavar="FORMAT", help=more)
     size = "size of a pixel, for files that do not tell it"
     add("--pixel-mm", type=positive, nargs=2, metavar=("Y", "X"), help=size)
+    add("--axes", metavar="NAMES", help=AXES)
     add("--workers", type=count, default=1, metavar="N", help="of a folder, scans at a time; default: 1")
 
 
@@ -216,7 +219,7 @@ def _convert(verb: Verb) -> None:
     add("target", type=Path, metavar="OUT", help="the file to write")
     layouts = partial(word_of, ("kwise", "mrd"))
     add("--to", type=layouts, metavar="LAYOUT", help="kwise or mrd; default: mrd for a name with .mrd in it")
-    add("--axes", metavar="NAMES", help='axes of a numpy array, e.g. "t c ky kx"')
+    add("--axes", metavar="NAMES", help=AXES)
     add("--mask", type=Path, metavar="FILE", help="a CMRxRecon mask file to undersample with")
     add("--coils", type=count, metavar="N", help="compress to N virtual coils; default: keep all")
     add("--slices", type=slices, metavar="N", help=SLICES)

@@ -18,15 +18,16 @@ def run_predict(
     also: Sequence[str] = (),
     workers: int = 1,
     pixel_mm: tuple[float, float] | None = None,
+    axes: str | None = None,
 ) -> None:
     """Answer one scan, or every scan below a folder, and say in a few lines what was found and where it
     lies.
     """
     command = shlex.join(["kwise", *sys.argv[1:]])
     if is_cohort(path):
-        _run_cohort(path, folder, Order(checkpoint, tuple(also), command, pixel_mm), workers)
+        _run_cohort(path, folder, Order(checkpoint, tuple(also), command, pixel_mm, axes), workers)
         return
-    found = predict_file(path, folder, checkpoint, also, command, pixel_mm)
+    found = predict_file(path, folder, checkpoint, also, command, pixel_mm, axes)
     for line in summary(found):
         print(line)
     print(f"wrote {', '.join(sorted(made.name for made in folder.iterdir()))} in {folder}")
@@ -59,6 +60,8 @@ def summary(found: Answer) -> list[str]:
     z, t, y, x = found.scan.shape
     lines = [f"{found.scan.case}: {z} slice(s), {t} frames, {y} x {x}"]
     lines += _beat(found)
+    if ": if " in (axes := found.scan.notes.get("axes", "")):  # others would have made another scan
+        lines.append(f"axes {axes}")
     values = {p.name: p for p in found.phenotypes}
     volumes = [values[name] for name in ("LVEDV_mL", "LVESV_mL", "LVEF_percent", "LVM_g") if name in values]
     if volumes:

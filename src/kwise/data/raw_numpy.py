@@ -29,6 +29,7 @@ from kwise.types import Scan
 # What an array without names means, by its number of axes; `axes` of `read_numpy` says otherwise.
 KSPACE_AXES = {2: "ky kx", 3: "c ky kx", 4: "c t ky kx", 5: "c z t ky kx"}
 IMAGE_AXES = {2: "y x", 3: "t y x", 4: "z t y x"}
+FRAMES = "t ky kx"  # what three axes of k-space may mean as well: a cine of one coil
 _VOLUMES = ("vol", "volume")  # 3-D arrays of these names are (z, y, x)
 _SIMULATE = "magnitude images: k-space is simulated"
 
@@ -55,7 +56,7 @@ def read_numpy(path: Path, slices: Slices = None, axes: str | None = None) -> Sc
     notes = {
         "format": "numpy array",
         "source": _SIMULATE,
-        "axes": f"read as ({chosen})",
+        "axes": _read_as(chosen, axes),
         "spacing": NO_SPACING,
     }
     if ignored:
@@ -80,8 +81,16 @@ def _kspace(
         judged = _arranged(_some(path, values, chosen, "c z t ky kx", middle)[0], chosen, "c z t ky kx")
     shift, moved = peak_shift(judged.to(torch.complex64))
     kspace, mask = rolled(kspace, shift), check_acquired(path, rolled(mask, shift))
-    notes = {"format": "numpy array", "axes": f"read as ({chosen})", "spacing": NO_SPACING} | moved
+    notes = {"format": "numpy array", "axes": _read_as(chosen, axes), "spacing": NO_SPACING} | moved
     return Scan(case_name(path), kspace=kspace, mask=mask, notes=notes | dead_coils(kspace))
+
+
+def _read_as(chosen: str, told: str | None) -> str:
+    """The note of how an array was read, with a doubt where its axes may well be others."""
+    if told is not None:
+        return f"read as ({chosen}), as told"
+    doubt = f": if these are frames, say {FRAMES!r} (--axes)" if chosen == KSPACE_AXES[3] else ""
+    return f"read as ({chosen}){doubt}"
 
 
 def _told_mask(path: Path, told: np.ndarray, shape: tuple[int, ...]) -> Tensor:

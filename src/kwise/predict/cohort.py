@@ -7,8 +7,9 @@ before by the same weights is not answered again.
 import glob
 import json
 import multiprocessing
+import re
 import shutil
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -46,10 +47,11 @@ class Order:
     also: tuple[str, ...] = ()
     command: str | None = None
     pixel_mm: tuple[float, float] | None = None
+    axes: str | None = None
 
     def asked(self) -> Asked:
         """The same with its checkpoint in memory."""
-        return Asked.of(self.checkpoint, self.also, self.command, self.pixel_mm)
+        return Asked.of(self.checkpoint, self.also, self.command, self.pixel_mm, self.axes)
 
 
 def predict_folder(
@@ -151,10 +153,17 @@ def answered_before(job: Job, asked: Asked) -> bool:
         return (
             card["model"]["weights_sha256"] == asked.weights
             and card["file_state"] == file_state(job.path)
+            and _axes_told(card["notes"]) == asked.axes
             and set(asked.outputs) <= set(card["outputs"])
         )
     except (OSError, ValueError, KeyError, TypeError):
         return False
+
+
+def _axes_told(notes: Mapping[str, str]) -> str | None:
+    """The axes that somebody told for an array, from the notes of its scan; None where nobody did."""
+    told = re.fullmatch(r"read as \((.*)\), as told", notes.get("axes", ""))
+    return None if told is None else told[1]
 
 
 def with_all_columns(rows: Sequence[Row]) -> list[Row]:

@@ -26,13 +26,14 @@ def predict_file(
     also: Sequence[str] = (),
     command: str | None = None,
     pixel_mm: tuple[float, float] | None = None,
+    axes: str | None = None,
 ) -> Answer:
     """Answer any file `open_any` reads with a checkpoint (None: the shipped one) into `folder`.
 
     Writes what OUTPUTS calls always, and the outputs named in `also`; they appear together or not at all.
-    `pixel_mm` (y, x) is for files that do not tell it.
+    `pixel_mm` (y, x) is for files that do not tell it, `axes` ("t ky kx") for arrays of numpy.
     """
-    return Asked.of(checkpoint, also, command, pixel_mm).answer(file, folder)
+    return Asked.of(checkpoint, also, command, pixel_mm, axes).answer(file, folder)
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Asked:
     outputs: Mapping[str, Output]
     command: str | None = None
     pixel_mm: tuple[float, float] | None = None
+    axes: str | None = None
 
     @staticmethod
     def of(
@@ -51,17 +53,18 @@ class Asked:
         also: Sequence[str] = (),
         command: str | None = None,
         pixel_mm: tuple[float, float] | None = None,
+        axes: str | None = None,
     ) -> "Asked":
         """Load a checkpoint (None: the shipped one); errors as in `load_checkpoint` and `chosen_outputs`."""
         outputs = chosen_outputs(also)
         checkpoint = find_checkpoint(checkpoint)
         loaded = load_checkpoint(checkpoint, MODELS)
-        return Asked(loaded, weights_sha256(checkpoint), outputs, command, pixel_mm)
+        return Asked(loaded, weights_sha256(checkpoint), outputs, command, pixel_mm, axes)
 
     def answer(self, file: Path | str, folder: Path | str) -> Answer:
         """Answer one file into one folder."""
         check_folder(folder)
-        scan = with_pixel_size(with_kspace(open_any(file)), self.pixel_mm)
+        scan = with_pixel_size(with_kspace(open_any(file, self.axes)), self.pixel_mm)
         found = answer(scan, self.loaded)
         told = Delivery(
             found,
