@@ -1,10 +1,12 @@
 """Prediction: what a file becomes on disk, in the scan's own geometry, from nothing but what was acquired."""
 
 import csv
+import json
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
 
 import nibabel
@@ -32,9 +34,9 @@ from kwise.predict import (
     segment,
 )
 from kwise.predict import outputs as outputs_of_predict
-from kwise.predict.cautions import frames_caution, ring_caution
+from kwise.predict.cautions import file_cautions, frames_caution, ring_caution
 from kwise.predict.door import as_acquired
-from kwise.types import IGNORE, Measurement, Prediction, Query, Scan
+from kwise.types import CLASS_NAMES, IGNORE, Measurement, Prediction, Query, Scan
 
 SHAPE = (2, 5, 20, 24)  # (z, t, y, x): odd frames, not square
 
@@ -309,6 +311,33 @@ def test_a_few_frames_of_a_beat_are_cautioned_about(frames: int, told: bool) -> 
     assert bool(found) == told and frames_caution(scan, {}) == ()
     if told:
         assert f"{frames} frames" in found[0] and "ejection fraction" in found[0]
+
+
+def test_page_terminal_run_card_and_python_tell_the_same_cautions(tmp_path: Path, checkpoint: Path) -> None:
+    image = torch.rand(1, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+    file = tmp_path / "cine.nii.gz"
+    nibabel.Nifti1Image(image.numpy().transpose(3, 2, 0, 1), np.diag([2.0, 2.0, 8.0, 1.0])).to_filename(file)
+    found = predict_file(file, tmp_path / "out", checkpoint)
+    assert found.cautions[0].startswith("The k-space of this file was simulated: k-space from a magnitude")
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["cautions"] == list(found.cautions)
+    page = unescape((tmp_path / "out" / "report.html").read_text())
+    for sentence in found.cautions:
+        assert page.count(sentence) == 1 and f"caution: {sentence}" in summary(found)
+
+
+def test_what_was_not_found_is_cautioned_about() -> None:
+    areas = {name: torch.tensor([4.0, 2.0]) for name in CLASS_NAMES[1:4]}
+    scan = Scan("x", image=torch.ones(1, 2, 4, 4))
+    assert file_cautions(scan, {}, areas, "") == ()
+    lost = file_cautions(scan, {}, areas | {"RV pool": torch.tensor([0.0, 2.0])}, "")
+    assert len(lost) == 1 and "a structure was not found" in lost[0]
+    assert "found no LV pool" in file_cautions(scan, {}, areas | {"LV pool": torch.zeros(2)}, "")[0]
+    still = Scan("x", image=torch.ones(1, 1, 4, 4), notes={"spacing": "not told"})
+    said = file_cautions(still, {}, {"LV pool": torch.ones(1)}, "")
+    assert "does not tell the size of a pixel" in said[0] and "one frame" in said[1]
+    larger = replace(scan, spacing_mm=(8, 50, 50))
+    wide = file_cautions(larger, {"matrix": [4, 4], "fov_mm": 160}, areas, "it")
+    assert wide[0].startswith("This field of view is 200 x 200 mm") and wide[0].endswith("It looked at it.")
 
 
 def test_cautions_are_said_on_the_terminal_too() -> None:

@@ -16,6 +16,7 @@ from kwise.predict.bounds import Watch, bounded
 from kwise.predict.cautions import (
     beats_caution,
     coverage_caution,
+    file_cautions,
     frames_caution,
     ring_caution,
     start_caution,
@@ -123,9 +124,10 @@ def answer(scan: Scan, loaded: Loaded, change: Callable[[Measurement], Measureme
         late = late if beats_more(again.labels, found.labels) else None
         found = found if late is None else again
     said = answer_of_labels(scan, found.labels, found.n_classes, found.words)
+    of_file = file_cautions(scan, loaded.preprocessing, said.areas, said.seen)
     few = frames_caution(scan, loaded.preprocessing)
     of_beat = (*start_caution(late), *beats_caution(found.labels), *few)
-    return with_intervals(replace(said, cautions=(*said.cautions, *of_beat)), found.intervals)
+    return with_intervals(replace(said, cautions=(*of_file, *said.cautions, *of_beat)), found.intervals)
 
 
 def look_from(

@@ -1,4 +1,7 @@
-"""What a reader of a segmentation has to know, in sentences: of the slices, the frames, and what is drawn."""
+"""What a reader of an answer has to know, in sentences: of the file, the slices, the frames, what is drawn.
+
+They are made here alone and stand in `Answer.cautions`: page, terminal, run card and Python tell the same.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,8 +11,9 @@ from torch import Tensor
 from torch.nn.functional import max_pool2d
 
 from kwise.phenotypes import STRUCTURES
+from kwise.predict.door import is_wide
 from kwise.predict.measures import knows_pitch
-from kwise.types import Scan
+from kwise.types import CLASS_NAMES, Scan
 
 OPEN = 0.1  # share of the LV pool's border without muscle, between short-axis and long-axis views
 # (benchmarks/open_ring.py)
@@ -18,6 +22,52 @@ _FRAMES_OF_TWO = 8  # with fewer frames two beats cannot be told from noise
 # answers to one beat, .51 and more to most files of two to four (R = 1 to 8)
 _SECOND_WAVE = 0.45
 _LEAST = 20  # pixels of a pool that has a border to speak of
+
+
+def file_cautions(
+    scan: Scan, preprocessing: Mapping[str, Any], areas: Mapping[str, Tensor], seen: str
+) -> tuple[str, ...]:
+    """What holds for every answer to a scan: what was simulated of it, pixels, field of view, one frame, and
+    structures not found, by `areas` name -> (t,), empty where nothing was segmented.
+    """
+    sentences = [*_simulated(scan), *_pixels(scan, preprocessing, bool(areas), seen)]
+    if areas and scan.shape[1] == 1:
+        sentences.append(
+            "The file has one frame, and the model learned from beating hearts: there is no ejection "
+            "fraction, and it cannot tell whether this is a heart at all."
+        )
+    if any(float(area.min()) == 0 < float(area.max()) for area in areas.values()):
+        sentences.append("In some frames a structure was not found: areas and EF may be wrong there.")
+    if areas and not bool((areas[CLASS_NAMES[STRUCTURES["LV"]]] > 0).any()):
+        sentences.append("The model found no LV pool: ED, ES and the ejection fraction mean nothing here.")
+    return tuple(sentences)
+
+
+def _simulated(scan: Scan) -> list[str]:
+    if "simulated" not in scan.notes:
+        return []
+    snr = scan.notes.get("snr", "unknown")
+    noise = "no noise" if snr == "none" else f"SNR {snr}"
+    return [
+        f"The k-space of this file was simulated: {scan.notes['simulated']}, with "
+        f"{scan.notes.get('phase', 'unknown')} phase, {scan.notes.get('coils', 'unknown')} coil(s) "
+        f"and {noise}. A scanner's own k-space may give worse answers."
+    ]
+
+
+def _pixels(scan: Scan, preprocessing: Mapping[str, Any], segmented: bool, seen: str) -> list[str]:
+    if scan.in_pixels:
+        return [
+            "The file does not tell the size of a pixel: areas are in pixels, and the model could not be "
+            "given pixels of the size it learned from."
+        ]
+    if not segmented or not is_wide(scan, preprocessing):
+        return []
+    y, x = (n * mm for n, mm in zip(scan.shape[2:], scan.spacing_mm[1:]))
+    learned = f"{preprocessing['fov_mm']:.0f} mm around the heart"
+    return [
+        f"This field of view is {y:.0f} x {x:.0f} mm; the model learned from {learned}. It looked at {seen}."
+    ]
 
 
 def coverage_caution(labels: Tensor, scan: Scan, ed: int) -> tuple[str, ...]:

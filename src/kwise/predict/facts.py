@@ -11,7 +11,7 @@ from kwise.gridding import gridded
 from kwise.phenotypes import STRUCTURES, Phenotype
 from kwise.predict.answer import Answer, named_areas
 from kwise.predict.bounds import bands, bound_facts
-from kwise.predict.door import acceleration_of, is_wide, measurement_of
+from kwise.predict.door import acceleration_of, measurement_of
 from kwise.predict.measures import area_unit
 from kwise.report.page import Page
 from kwise.types import CLASS_NAMES, Measurement, Scan
@@ -50,7 +50,7 @@ def page_of(found: Answer, loaded: Loaded, weights: str, file: str, reference: T
         measured={_in_words(p.name): _value(p) for p in found.phenotypes},
         tiles=_tiles(found, measurement),
         facts=_facts(found, measurement, loaded, weights, file),
-        cautions=_cautions(found, loaded),
+        cautions=_cautions(found),
     )
 
 
@@ -163,45 +163,11 @@ def _seen(found: Answer, loaded: Loaded) -> str:
     return "; ".join(part for part in (found.seen, f"trained on {data}" if data else "") if part)
 
 
-def _cautions(found: Answer, loaded: Loaded) -> list[str]:
-    """What a reader has to know before believing the page."""
-    scan, sentences = found.scan, []
-    if "simulated" in scan.notes:
-        snr = scan.notes.get("snr", "unknown")
-        noise = "no noise" if snr == "none" else f"SNR {snr}"
-        sentences.append(
-            f"The k-space of this file was simulated: {scan.notes['simulated']}, with "
-            f"{scan.notes.get('phase', 'unknown')} phase, {scan.notes.get('coils', 'unknown')} coil(s) "
-            f"and {noise}. A scanner's own k-space may give worse answers."
-        )
-    if scan.in_pixels:
-        sentences.append(
-            "The file does not tell the size of a pixel: areas are in pixels, and the model could not be "
-            "given pixels of the size it learned from."
-        )
-    elif found.labels is not None and is_wide(scan, loaded.preprocessing):
-        sentences.append(
-            f"This field of view is {_field_mm(scan)}; the model learned from "
-            f"{loaded.preprocessing['fov_mm']:.0f} mm around the heart. It looked at {found.seen}."
-        )
-    if found.labels is not None and scan.shape[1] == 1:
-        sentences.append(
-            "The file has one frame, and the model learned from beating hearts: there is no ejection "
-            "fraction, and it cannot tell whether this is a heart at all."
-        )
-    if any(float(area.min()) == 0 < float(area.max()) for area in found.areas.values()):
-        sentences.append("In some frames a structure was not found: areas and EF may be wrong there.")
-    if found.areas and not bool((found.areas[CLASS_NAMES[STRUCTURES["LV"]]] > 0).any()):
-        sentences.append("The model found no LV pool: ED, ES and the ejection fraction mean nothing here.")
-    sentences += found.cautions
+def _cautions(found: Answer) -> list[str]:
+    """What a reader has to know before believing the page: the answer's own cautions, and what kwise is."""
     unchecked = (
         " The model looks for a heart in a short-axis cine: in any other image what it draws means nothing, "
         "and it cannot be relied on to notice."
     )
-    sentences.append("For research: kwise is no medical device." + unchecked * (found.labels is not None))
-    return sentences
-
-
-def _field_mm(scan: Scan) -> str:
-    y, x = (n * mm for n, mm in zip(scan.shape[2:], scan.spacing_mm[1:]))
-    return f"{y:.0f} x {x:.0f} mm"
+    research = "For research: kwise is no medical device." + unchecked * (found.labels is not None)
+    return [*found.cautions, research]

@@ -9,6 +9,7 @@ import torch
 from kwise.checkpoint import Loaded
 from kwise.phenotypes import DISEASES, PHENOTYPES, Phenotype, ejection_fraction
 from kwise.predict.answer import Answer, dice_of, named_areas
+from kwise.predict.cautions import file_cautions, frames_caution
 from kwise.predict.door import matrix_for, measurement_of, with_coils_for
 from kwise.types import CLASS_NAMES, Measurement, Prediction, Query, Scan
 
@@ -30,10 +31,11 @@ def answer_joint(scan: Scan, loaded: Loaded) -> Answer:
     with torch.inference_mode():
         said = loaded.model(measurement, Query(resolution=resolution))
     phenotypes = (*_phenotypes(said), *_diseases(said))
-    cautions = tuple(_cautions(scan, measurement, loaded))
+    own, told, seen = _cautions(scan, measurement, loaded), loaded.preprocessing, _seen(measurement)
     image = None if said.image is None else said.image[0].abs().float()
     if said.logits is None:
-        return Answer(scan, image=image, phenotypes=phenotypes, cautions=cautions, seen=_seen(measurement))
+        cautions = (*file_cautions(scan, told, {}, seen), *own)
+        return Answer(scan, image=image, phenotypes=phenotypes, cautions=cautions, seen=seen)
     labels, n_classes = said.labels()[0], said.logits.shape[1]
     areas = named_areas(labels, scan, n_classes)
     pool = _short_axis_pool(labels, scan)
@@ -48,8 +50,8 @@ def answer_joint(scan: Scan, loaded: Loaded) -> Answer:
         dice_of(scan, labels, n_classes),
         image=image,
         phenotypes=phenotypes,
-        cautions=cautions,
-        seen=_seen(measurement),
+        cautions=(*file_cautions(scan, told, areas, seen), *own),
+        seen=seen,
     )
 
 
@@ -97,8 +99,9 @@ def _cautions(scan: Scan, measurement: Measurement, loaded: Loaded) -> list[str]
     if missing:
         named = ", ".join(f"{i} ({scan.views[int(i) - 1]})" if scan.views else i for i in missing)
         sentences.append(f"Nothing was acquired of view {named}: answered from the other views.")
-    trained = loaded.preprocessing.get("n_frames")
-    if trained is not None and trained != scan.shape[1]:
+    trained, few = loaded.preprocessing.get("n_frames"), frames_caution(scan, loaded.preprocessing)
+    sentences += few
+    if trained is not None and trained != scan.shape[1] and not few:
         sentences.append(f"The cine has {scan.shape[1]} frames; the model learned from {trained}.")
     return sentences
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from kwise.checkpoint import Loaded
 from kwise.operator import zero_filled
 from kwise.predict.answer import PIXELS_AT_ONCE, Answer
+from kwise.predict.cautions import file_cautions
 from kwise.predict.door import matrix_of, measurement_of, with_coils_for
 from kwise.types import Measurement, Query, Scan
 
@@ -28,7 +29,7 @@ def reconstruct(scan: Scan, loaded: Loaded) -> Answer:
         image, seen = zero_filled(measurement)[0], "nothing: all of k-space was acquired"
     else:
         image, seen = images(loaded.model, measurement), "all of k-space"
-    cautions = _grid_caution(scan, loaded)
+    cautions = (*file_cautions(scan, told, {}, seen), *_grid_caution(scan, loaded))
     return Answer(scan, image=image.abs(), phase=image.angle(), cautions=cautions, seen=seen)
 
 
