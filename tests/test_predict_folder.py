@@ -143,11 +143,23 @@ def test_on_the_command_line(
     words = ["predict", str(scans), "-o", str(scans / "out"), "--checkpoint", str(checkpoint)]
     assert main([*words, "--also", "mrd"]) == 0
     said = capsys.readouterr().out.splitlines()
-    assert said[-1].startswith("4 of 6 answered") and "[1/6] README.txt: failed: reading" in said[0]
+    assert said[-1].startswith("the k-space of 1 of 6 was simulated from magnitude images")
+    assert said[-2].startswith("4 of 6 answered") and "[1/6] README.txt: failed: reading" in said[0]
     assert (scans / "out" / "series" / "images.mrd.h5").is_file()
     assert json.loads((scans / "out" / "one.h5" / "run.json").read_text())["outputs"][-1] == "mrd"
     assert main(words) == 0  # its own answers below the folder are no scans
     assert len(table_of(scans / "out")) == 6
+
+
+def test_the_files_of_a_cohort_are_said_to_hold_images(
+    tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cohort = tmp_path / "cohort"
+    assert main(["simulate", "cohort", "-o", str(cohort), "--n", "1", "--frames", "3", "--size", "24"]) == 0
+    words = ["predict", str(cohort), "-o", str(tmp_path / "out"), "--checkpoint", str(checkpoint)]
+    capsys.readouterr()
+    assert main(words) == 0
+    assert "a cohort's files hold images: the k-space of 1 of 1 was simulated" in capsys.readouterr().out
 
 
 def test_folders_nobody_can_answer_are_one_line(

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from kwise.data.cohort import MANIFEST
 from kwise.data.out_table import Row
 from kwise.predict import Answer, Order, is_cohort, predict_file, predict_folder
 from kwise.predict.bounds import bound_lines
@@ -40,8 +41,22 @@ def _run_cohort(source: Path, folder: Path, order: Order, workers: int) -> None:
     rows = predict_folder(source, folder, order, workers, tell)
     failed = [row for row in rows if row["status"] == "failed"]
     print(f"{len(rows) - len(failed)} of {len(rows)} answered, a row each in {folder / 'phenotypes.csv'}")
+    for line in _origin(source, rows):
+        print(line)
     if len(failed) == len(rows):
         raise ValueError(f"answering {source}: got {len(rows)} files and no answer; wanted scans")
+
+
+def _origin(source: Path, rows: Sequence[Row]) -> list[str]:
+    """A line where answers rest on k-space that no scanner measured."""
+    made = sum(bool(row.get("simulated")) for row in rows)
+    if not made:
+        return []
+    whose = "a cohort's files hold images: " if (source / MANIFEST).is_file() else ""
+    return [
+        f"{whose}the k-space of {made} of {len(rows)} was simulated from magnitude images (column simulated)"
+        "; a scanner's own may give worse answers"
+    ]
 
 
 def _brief(row: Row) -> str:
