@@ -475,6 +475,58 @@ def test_dicom_refuses_a_mixture(tmp_path: Path) -> None:
         open_any(tmp_path)
 
 
+AXIAL, CORONAL = [1, 0, 0, 0, 1, 0], [1, 0, 0, 0, 0, -1]
+TWO_HEARTS = {
+    "patients": ({"PatientID": "A"}, {"PatientID": "B", "ImagePositionPatient": [0, 0, 9]}, "2 of patient 2"),
+    "names": ({"PatientName": "A"}, {"PatientName": "B"}, "2 of patient 1"),
+    "studies": ({"StudyInstanceUID": "1.2"}, {"StudyInstanceUID": "1.3"}, "2 of study 2"),
+    "planes": ({}, {"ImageOrientationPatient": CORONAL}, r"4 images of 2 kinds \(2 of plane 1; 2 of plane 2"),
+    "turned": ({}, {"ImageOrientationPatient": [-1, 0, 0, 0, -1, 0]}, "2 of plane 2"),
+    "a place twice": (
+        {"SeriesInstanceUID": "1.2", "SeriesDescription": "cine SAX"},
+        {"SeriesInstanceUID": "1.3"},
+        r'2 of series "cine SAX"; 2 of series \.\.\.1\.3',
+    ),
+    "nearly a place": (
+        {"SeriesInstanceUID": "1.2"},
+        {"SeriesInstanceUID": "1.3", "ImagePositionPatient": [-10, -20, 30.4]},
+        "2 kinds",
+    ),
+    "pixels": ({}, {"PixelSpacing": [1, 1], "ImagePositionPatient": [-10, -20, 38]}, "one size in all"),
+}
+
+
+@every("kind", TWO_HEARTS)
+def test_dicom_of_two_hearts_is_refused(kind: str, tmp_path: Path) -> None:
+    pytest.importorskip("pydicom", reason="pydicom is not installed: no DICOM")
+    first, second, said = TWO_HEARTS[kind]
+    for t in range(2):
+        write_dicom(tmp_path / f"a{t}", np.full((KY, KX), 7), TriggerTime=40 * t, **first)
+        write_dicom(tmp_path / f"b{t}", np.full((KY, KX), 9), TriggerTime=40 * t, **second)
+    with pytest.raises(ValueError, match=rf"reading .*: got .*{said}") as error:
+        open_any(tmp_path)
+    assert kind == "pixels" or "give each series a folder of its own" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_dicom_slices_as_series_of_their_own_are_one_stack(tmp_path: Path) -> None:
+    pytest.importorskip("pydicom", reason="pydicom is not installed: no DICOM")
+    for z in range(3):
+        for t in range(2):
+            told = {"SeriesInstanceUID": f"1.2.{z}", "StudyInstanceUID": "1.2", "PatientID": "A"}
+            place = {"ImagePositionPatient": [-10, -20, 8 * z], "TriggerTime": 40 * t}
+            turn = {"ImageOrientationPatient": [1, 0, 1e-4 * z, 0, 1, 0]}
+            write_dicom(tmp_path / f"{z}{t}", np.full((KY, KX), z + 1), **told, **place, **turn)
+    write_dicom(tmp_path / "drawn", np.ones((KY, KX)), Modality="SEG", SeriesInstanceUID="1.9")
+    scan = open_any(tmp_path)
+    assert scan.notes["left out"].startswith("1 images")
+    assert scan.shape == (3, 2, KY, KX) and scan.notes["series"].startswith("3 series of parallel slices")
+    assert scan.spacing_mm[0] == pytest.approx(8, abs=0.01)
+    (tmp_path / "21").unlink()
+    with pytest.raises(ValueError, match=r"3 kinds \(2 of .*1 of series"):
+        open_any(tmp_path)
+
+
 # -- the door
 
 

@@ -4,7 +4,6 @@ Slices are sorted by their place along the normal of the image plane, frames by 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +13,11 @@ import torch
 from kwise.data.kspace_checks import one_line
 from kwise.data.nifti import FRAME_MS
 from kwise.data.raw_checks import NO_SPACING, case_name, refused
+from kwise.data.raw_dicom_stack import Image, Series, affine_of, by_slice, check_one_stack, spacing_of
 from kwise.types import Scan
 
 MOST_FILES = 20_000  # of a folder
 _DICOM = b"DICM"
-
-
-@dataclass(frozen=True)
-class _Image:
-    """One image (y, x) with what its header tells; None for what it does not."""
-
-    pixels: np.ndarray
-    position: np.ndarray | None
-    directions: np.ndarray | None
-    spacing: tuple[float, float] | None
-    thickness: float | None
-    time: float | None
-    number: int
-    file: Path
-    frame: int  # in its file, from 0
 
 
 def is_dicom(path: Path) -> bool:
@@ -45,42 +30,43 @@ def is_dicom(path: Path) -> bool:
 
 def read_dicom(path: Path) -> Scan:
     """The image (z, t, y, x) of a file or a folder; ValueError in one line for damage, mixed matrix sizes, an
-    unfitting number of images, or no magnitude image at all.
+    unfitting number of images, images of several people, planes or series, or no magnitude image at all.
     """
-    images, left_out = _images(_series(path))
+    images, left_out = _images(_files_of(path))
     if not images:
         raise refused(path, f"{left_out} images, none of them a magnitude", "MR magnitude images")
     if len(shapes := {image.pixels.shape for image in images}) > 1:
         raise refused(path, f"images of {sorted(shapes)[:3]} pixels", "one matrix size in all")
-    slices = _by_slice(images)
+    stacked = check_one_stack(path, images)
+    slices = by_slice(images)
     counts = [len(frames) for frames in slices]
     if len(set(counts)) > 1:
         raise refused(path, f"slices of {sorted(set(counts))[:4]} frames", "the same number in all")
     image = np.stack([np.stack([frame.pixels for frame in frames]) for frames in slices])
     first = [frames[0] for frames in slices]
-    notes = {"format": "DICOM", "source": "magnitude images: k-space is simulated"}
+    notes = {"format": "DICOM", "source": "magnitude images: k-space is simulated"} | stacked
     if left_out:
         notes["left out"] = f"{left_out} images that are no magnitudes"
     if first[0].spacing is None:
         notes["spacing"] = NO_SPACING
-    spacing = _spacing(first)
+    spacing = spacing_of(first)
     return Scan(
         case=case_name(path),
         image=torch.from_numpy(image.astype(np.float32)),
         spacing_mm=spacing,
         frame_ms=_frame_ms(slices[0]),
-        affine=_affine(first, spacing),
+        affine=affine_of(first, spacing),
         notes=notes,
     )
 
 
 def image_places(path: Path) -> list[list[tuple[Path, int]]]:
     """The file of every image and its frame in it, from 0: by slice, then frame, as `read_dicom` sorts."""
-    slices = _by_slice(_images(_series(path))[0])
+    slices = by_slice(_images(_files_of(path))[0])
     return [[(image.file, image.frame) for image in frames] for frames in slices]
 
 
-def _series(path: Path) -> list[Path]:
+def _files_of(path: Path) -> list[Path]:
     return [file for file in _files(path) if is_dicom(file)] if path.is_dir() else [path]
 
 
@@ -91,13 +77,14 @@ def _files(folder: Path) -> list[Path]:
     return found
 
 
-def _images(files: Sequence[Path]) -> tuple[list[_Image], int]:
+def _images(files: Sequence[Path]) -> tuple[list[Image], int]:
     """All magnitude images, and how many others there were."""
     images, left_out = [], 0
     for file in files:
         header, pixels = _load(file)
         kind = [str(word).upper() for word in header.get("ImageType", [])]
-        if pixels is None or "P" in kind[2:3] or "PHASE" in " ".join(kind):
+        other = str(header.get("Modality", "")) == "SEG"  # what somebody drew on images, beside them
+        if pixels is None or other or "P" in kind[2:3] or "PHASE" in " ".join(kind):
             left_out += 1
             continue
         images += _split(file, header, pixels)
@@ -125,13 +112,13 @@ def _load(file: Path) -> tuple[Any, np.ndarray | None]:
     return header, pixels if pixels.ndim == 3 else pixels[None]
 
 
-def _split(file: Path, header: Any, pixels: np.ndarray) -> list[_Image]:
+def _split(file: Path, header: Any, pixels: np.ndarray) -> list[Image]:
     """The images of one file: one, or the frames of a multi-frame file."""
     per_frame = header.get("PerFrameFunctionalGroupsSequence") or [None] * len(pixels)
     shared = (header.get("SharedFunctionalGroupsSequence") or [None])[0]
     if len(per_frame) != len(pixels):
         raise refused(file, f"{len(per_frame)} frame headers for {len(pixels)} frames", "one each")
-    step = _number(header, "FrameTime")
+    step, series = _number(header, "FrameTime"), _series_of(header)
     images = []
     for i, (frame, values) in enumerate(zip(per_frame, pixels)):
         look = _lookup(header, shared, frame)
@@ -143,7 +130,7 @@ def _split(file: Path, header: Any, pixels: np.ndarray) -> list[_Image]:
         time = _first_told(look, "NominalCardiacTriggerDelayTime", "TriggerTime")
         later = None if step is None else i * step
         images.append(
-            _Image(
+            Image(
                 pixels=scaled + (start[0] if start is not None else 0),
                 position=_floats(look("ImagePositionPatient"), 3),
                 directions=None if axes is None else axes.reshape(2, 3),
@@ -153,9 +140,17 @@ def _split(file: Path, header: Any, pixels: np.ndarray) -> list[_Image]:
                 number=i if len(pixels) > 1 else int(_number(header, "InstanceNumber") or 0),
                 file=file,
                 frame=i,
+                series=series,
             )
         )
     return images
+
+
+def _series_of(header: Any) -> Series:
+    """The series of a file as its header tells it."""
+    names = ("PatientID", "PatientName", "StudyInstanceUID", "SeriesInstanceUID", "SeriesDescription")
+    patient, name, study, uid, about = (str(header.get(word) or "") for word in names)
+    return Series(patient or name, study, uid, one_line(about))
 
 
 def _lookup(header: Any, shared: Any, frame: Any) -> Callable[[str], Any]:
@@ -190,47 +185,9 @@ def _number(header: Any, name: str) -> float | None:
     return None if found is None else float(found[0])
 
 
-def _by_slice(images: list[_Image]) -> list[list[_Image]]:
-    """Images grouped by place along the normal, each group in the order of time."""
-    groups: dict[float, list[_Image]] = {}
-    for image in images:
-        groups.setdefault(_place(image), []).append(image)
-    ordered = [groups[place] for place in sorted(groups)]
-    return [sorted(group, key=lambda image: (image.time or 0.0, image.number)) for group in ordered]
-
-
-def _place(image: _Image) -> float:
-    """Distance along the normal of the image plane in mm, to 1 / 100 mm; 0 where it is not told."""
-    if image.position is None or image.directions is None:
-        return 0.0
-    return round(float(image.position @ np.cross(*image.directions)), 2)
-
-
-def _spacing(first: list[_Image]) -> tuple[float, float, float]:
-    """(z, y, x) in mm from the first image of every slice."""
-    y, x = first[0].spacing or (1.0, 1.0)
-    places = sorted(_place(image) for image in first)
-    apart = float(np.median(np.diff(places))) if len(places) > 1 else first[0].thickness
-    return apart or 1.0, y, x
-
-
-def _frame_ms(frames: list[_Image]) -> float | None:
+def _frame_ms(frames: list[Image]) -> float | None:
     times = [frame.time for frame in frames if frame.time is not None]
     if len(times) < 2 or len(times) < len(frames):
         return None
     step = float(np.median(np.diff(times)))
     return step if FRAME_MS[0] <= step <= FRAME_MS[1] else None
-
-
-def _affine(first: list[_Image], spacing: tuple[float, float, float]) -> torch.Tensor | None:
-    """Voxel (x, y, z) to scanner mm as in NIfTI; DICOM's axes point left and back."""
-    image = first[0]
-    if image.position is None or image.directions is None or image.spacing is None:
-        return None
-    affine = np.eye(4)
-    z, y, x = spacing
-    affine[:3, 0], affine[:3, 1] = image.directions[0] * x, image.directions[1] * y
-    affine[:3, 2] = np.cross(*image.directions) * z
-    affine[:3, 3] = image.position
-    affine[:2] *= -1
-    return torch.from_numpy(affine)
