@@ -15,7 +15,7 @@ from kwise.data.cohort_files import FORMAT as COHORT_FORMAT
 from kwise.data.cohort_files import read_subject
 from kwise.data.kspace_checks import FORMAT, as_text
 from kwise.data.kspace_file import read_scan
-from kwise.data.mnms import is_mnms, read_folder
+from kwise.data.mnms import read_folder
 from kwise.data.nifti import read_nifti
 from kwise.data.raw_bart import is_bart, read_bart
 from kwise.data.raw_checks import case_name, open_hdf5, refused
@@ -25,8 +25,9 @@ from kwise.data.raw_cmrxrecon import (
     read_cmrxrecon,
     read_mask_mat,
 )
-from kwise.data.raw_dicom import is_dicom, read_dicom
+from kwise.data.raw_dicom import read_dicom
 from kwise.data.raw_fastmri import is_fastmri, read_fastmri
+from kwise.data.raw_folder import folder_format
 from kwise.data.raw_mrd import mrd_group, read_mrd
 from kwise.data.raw_numpy import read_numpy
 from kwise.data.raw_slices import Slices, cut_slices
@@ -128,7 +129,7 @@ def format_of(path: str | Path) -> str:
     if not path.exists():
         raise refused(path, "no such file or folder", "a scan")
     if path.is_dir():
-        return _folder_format(path)
+        return folder_format(path)
     if path.stat().st_size == 0:
         raise refused(path, "an empty file", "a scan")
     with path.open("rb") as file:
@@ -160,18 +161,6 @@ def with_kspace(scan: Scan) -> Scan:
     told = {"simulated": "k-space from a magnitude image", "phase": "no", "coils": "1", "snr": "none"}
     kspace = fft2c(scan.image).unsqueeze(0)
     return replace(scan, image=None, kspace=kspace, notes=scan.notes | told)
-
-
-def _folder_format(path: Path) -> str:
-    if any(path.glob("*_4d.nii*")) or (path / "Info.cfg").is_file():
-        return "acdc"
-    if is_mnms(path):
-        return "mnms"
-    if is_dicom(path):
-        return "dicom"
-    there = sorted(file.name for file in path.iterdir())[:5]
-    got = f"a folder of {', '.join(there)}" if there else "an empty folder"
-    raise refused(path, got, "DICOM images, or a patient of ACDC or M&Ms")
 
 
 def _hdf5_format(path: Path, head: bytes) -> str:

@@ -16,6 +16,7 @@ from kwise.data.raw_checks import NO_SPACING, case_name, refused
 from kwise.data.raw_dicom_stack import Image, Series, affine_of, by_slice, check_one_stack, spacing_of
 from kwise.types import Scan
 
+CONTENTS = "DICOMDIR"  # DICOM, but a table of contents
 MOST_FILES = 20_000  # of a folder
 _DICOM = b"DICM"
 
@@ -23,7 +24,7 @@ _DICOM = b"DICM"
 def is_dicom(path: Path) -> bool:
     """Whether a file says it is DICOM, or a folder holds one that does."""
     if path.is_dir():
-        return any(is_dicom(file) for file in _files(path)[:50])
+        return any(is_dicom(file) for file in _files(path))
     with path.open("rb") as file:
         return file.read(132)[128:] == _DICOM
 
@@ -71,7 +72,8 @@ def _files_of(path: Path) -> list[Path]:
 
 
 def _files(folder: Path) -> list[Path]:
-    found = sorted(file for file in folder.iterdir() if file.is_file())
+    files = (file for file in folder.iterdir() if not file.name.startswith(".") and file.is_file())
+    found = sorted(file for file in files if file.name.upper() != CONTENTS)
     if len(found) > MOST_FILES:
         raise refused(folder, f"{len(found)} files", f"a series of at most {MOST_FILES}")
     return found
