@@ -399,6 +399,51 @@ def test_nifti(ending: str, tmp_path: Path) -> None:
     assert open_any(tmp_path / "v.nii").shape == (Z, 1, KY, KX)
 
 
+def nifti_of(path: Path, unit: str | int, sizes: tuple[float, float, float]) -> Path:
+    nifti = nibabel.Nifti1Image(np.ones((6, 5, 2, 3), np.float32), np.diag([*sizes, 1]))
+    if isinstance(unit, str):
+        nifti.header.set_xyzt_units(unit, "msec")
+    else:
+        nifti.header["xyzt_units"] = unit
+    nibabel.save(nifti, path)
+    return path
+
+
+@every(
+    ("unit", "sizes"),
+    [
+        ("meter", (0.0015, 0.002, 0.008)),
+        ("micron", (1500, 2000, 8000)),
+        ("unknown", (1.5, 2, 8)),
+        (7, (1.5, 2, 8)),  # no unit at all
+    ],
+)
+def test_nifti_sizes_are_mm_whatever_the_unit(unit: str | int, sizes: tuple, tmp_path: Path) -> None:
+    path = nifti_of(tmp_path / "n.nii", unit, sizes)
+    nifti = nibabel.load(path)
+    nifti.affine[:3, 3] = np.array(sizes) * 10
+    nifti = nibabel.Nifti1Image(nifti.get_fdata(), nifti.affine, nifti.header)
+    nibabel.save(nifti, path)
+    scan = open_any(path)
+    assert scan.spacing_mm == pytest.approx(SPACING) and not scan.in_pixels and scan.affine is not None
+    assert torch.allclose(scan.affine[:3, 3], torch.tensor([15.0, 20, 80]).double(), atol=1e-3)
+
+
+def test_nifti_that_tells_no_size_counts_pixels(tmp_path: Path) -> None:
+    scan = open_any(nifti_of(tmp_path / "n.nii", "unknown", (1, 1, 1)))
+    assert scan.in_pixels and scan.spacing_mm == (1, 1, 1)
+    assert not open_any(nifti_of(tmp_path / "m.nii", "mm", (1, 1, 1))).in_pixels
+    volume = nibabel.Nifti1Image(np.ones((6, 5, 2), np.float32), np.eye(4))
+    nibabel.save(volume, tmp_path / "v.nii")
+    assert open_any(tmp_path / "v.nii").in_pixels
+
+
+@every(("unit", "sizes"), [("mm", (0.0025, 0.0025, 8)), ("mm", (25, 25, 8)), ("meter", (1.5, 2, 8))])
+def test_nifti_pixels_of_no_body_are_refused(unit: str, sizes: tuple, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=rf"got pixels of .* header: {unit}\); wanted 0.3 to 10 mm"):
+        open_any(nifti_of(tmp_path / "n.nii", unit, sizes))
+
+
 DICOM_OPTIONAL = (
     "", "ImageType", "PixelSpacing", "SliceThickness", "ImageOrientationPatient", "TriggerTime",
     "InstanceNumber",

@@ -100,7 +100,7 @@ def _scan(
         affine=geometry.affine,
         ed=ed,
         es=es,
-        notes={"source": NOTE} | notes,
+        notes={"source": NOTE} | geometry.notes | notes,
     )
 
 

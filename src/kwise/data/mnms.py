@@ -88,7 +88,7 @@ def read_folder(folder: Path) -> Scan:
         affine=cine.affine,
         ed=row.ed,
         es=row.es,
-        notes={"source": NOTE} | dict(row.notes or {}),
+        notes={"source": NOTE} | cine.notes | dict(row.notes or {}),
     )
 
 

@@ -229,5 +229,5 @@ def _volume(path: Path) -> Scan:
         image=volume.image().unsqueeze(1),
         spacing_mm=volume.spacing_mm,
         affine=volume.affine,
-        notes={"source": "magnitude images: k-space is simulated"},
+        notes={"source": "magnitude images: k-space is simulated"} | volume.notes,
     )
