@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from kwise.data.acdc import read_patient
 from kwise.data.kspace_file import write_scan
 from kwise.data.raw import FORMATS, format_of, open_any, with_kspace
 from kwise.data.raw_mrd_write import write_mrd
@@ -442,6 +443,16 @@ def test_nifti_that_tells_no_size_counts_pixels(tmp_path: Path) -> None:
 def test_nifti_pixels_of_no_body_are_refused(unit: str, sizes: tuple, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=rf"got pixels of .* header: {unit}\); wanted 0.3 to 10 mm"):
         open_any(nifti_of(tmp_path / "n.nii", unit, sizes))
+
+
+def test_dots_in_a_name_are_part_of_it(tmp_path: Path) -> None:
+    for number in (1, 2):
+        path = nifti_of(tmp_path / f"1.2.840.10008.{number}.nii.gz", "mm", (1.5, 2, 8))
+        assert open_any(path).case == f"1.2.840.10008.{number}" == read_patient(path).case
+        np.save(tmp_path / f"a.{number}.npy", np.ones((4, 4)))
+        assert open_any(tmp_path / f"a.{number}.npy").case == f"a.{number}"
+    write_mrd(tmp_path / "m.v1.mrd.h5", make_scan())
+    assert open_any(tmp_path / "m.v1.mrd.h5").case == "m.v1"
 
 
 DICOM_OPTIONAL = (

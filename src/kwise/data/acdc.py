@@ -15,6 +15,7 @@ from torch import Tensor
 
 from kwise.data.nifti import Volume, read_nifti
 from kwise.data.patients import find_patient
+from kwise.data.raw_checks import stem_of
 from kwise.types import IGNORE, Scan
 
 # ACDC's classes 0 background, 1 RV, 2 myocardium, 3 LV pool, in kwise's numbers.
@@ -42,7 +43,7 @@ def read_patient(path: Path) -> Scan:
     cine = read_nifti(_cine_file(path) if path.is_dir() else path, 4)
     image = cine.image()
     if not path.is_dir():
-        return _scan(path.name.split(".")[0], image, None, cine, {})
+        return _scan(stem_of(path.name), image, None, cine, {})
     info = read_info(path)
     labels, notes = _cine_labels(path, image)
     ed, es = (_number(info, key, path, image.shape[1]) for key in ("ED", "ES"))

@@ -15,6 +15,10 @@ from kwise.operator import crop_centre
 
 # Pixel sizes no file told: one pixel counts as one mm, and the note says so.
 NO_SPACING = "the file does not tell the pixel size: 1 mm stands for one pixel"
+ENDINGS = (
+    ".gz", ".nii", ".h5", ".hdf5", ".mrd", ".ismrmrd", ".mat", ".cfl", ".hdr", ".npy", ".npz", ".dcm",
+    ".dicom", ".ima",
+)  # fmt: skip
 _ROOM, _SWELL = 2**26, 256  # bytes any file may become, and how much larger than the file, before we refuse
 
 
@@ -118,5 +122,16 @@ def cut_readout(lines: Tensor, n: int) -> Tensor:
 
 
 def case_name(path: Path) -> str:
-    """The name of a case: that of its file without endings."""
-    return path.resolve().name.split(".")[0] or path.name
+    """The name of a case: that of its file without endings; of a folder, all of it."""
+    path = path.resolve()
+    return path.name if path.is_dir() else stem_of(path.name)
+
+
+def stem_of(name: str) -> str:
+    """A file's name without the endings of the formats kwise reads: other dots are part of the name, as in
+    1.2.840.nii.gz.
+    """
+    stem = name
+    while stem.lower().endswith(ENDINGS):
+        stem = stem.rpartition(".")[0]
+    return stem or name

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kwise.data.nifti import FRAME_MS
-from kwise.data.raw_checks import NO_SPACING, refused
+from kwise.data.raw_checks import NO_SPACING, refused, stem_of
 
 _LARGEST = 2**20  # bytes
 _NUMBER = re.compile(r"[-+]?\d*\.?\d+(?:[eE][-+]?\d+)?")
@@ -30,7 +30,7 @@ class SideFile:
 
 def side_file_of(path: Path) -> Path | None:
     """`cine_sax_info.csv` or `cine_sax.csv` beside `cine_sax.mat`; None where there is neither."""
-    stem = path.name.split(".")[0]
+    stem = stem_of(path.name)
     found = (path.with_name(name) for name in (f"{stem}_info.csv", f"{stem}.csv"))
     return next((file for file in found if file.is_file()), None)
 
