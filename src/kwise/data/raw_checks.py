@@ -6,6 +6,7 @@ from pathlib import Path
 from traceback import walk_tb
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,6 +20,7 @@ ENDINGS = (
     ".gz", ".nii", ".h5", ".hdf5", ".mrd", ".ismrmrd", ".mat", ".cfl", ".hdr", ".npy", ".npz", ".dcm",
     ".dicom", ".ima",
 )  # fmt: skip
+_UNEVEN = 0.1  # of their median may distances of slices differ
 _ROOM, _SWELL = 2**26, 256  # bytes any file may become, and how much larger than the file, before we refuse
 
 
@@ -107,6 +109,15 @@ def peak_shift(kspace: Tensor) -> tuple[tuple[int, int], dict[str, str]]:
 def rolled(x: Tensor, shift: tuple[int, int]) -> Tensor:
     """K-space or a mask, rolled along (ky, kx)."""
     return x if shift == (0, 0) else x.roll(shift, dims=(-2, -1))
+
+
+def uneven_slices(places: np.ndarray) -> dict[str, str]:
+    """A note where the places (z, axes) of slices in mm, in order, are not evenly apart: no volume then."""
+    steps = np.linalg.norm(np.diff(places, axis=0), axis=1)
+    if len(steps) < 2 or (np.abs(steps - np.median(steps)) <= _UNEVEN * np.median(steps)).all():
+        return {}
+    told = ", ".join(f"{step:.4g}" for step in steps[:12])
+    return {"slice distance": f"uneven, {told} mm between neighbours: no volume is measured"}
 
 
 def cut_readout(lines: Tensor, n: int) -> Tensor:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from kwise.data.raw_checks import refused
+from kwise.data.raw_checks import refused, uneven_slices
 
 _TURNED = 0.0175  # between direction cosines: a degree
 _SAME_MM = 1.0  # slices nearer than this are one place, taken twice
@@ -43,8 +43,9 @@ class Image:
 
 
 def check_one_stack(path: Path, images: list[Image]) -> dict[str, str]:
-    """A note where slices came as series of their own; ValueError for images of several patients, studies,
-    planes or pixel sizes, and for series that share a place or differ in their number of frames.
+    """Notes where slices lie unevenly, or came as series of their own; ValueError for images of several
+    patients, studies, planes or pixel sizes, and for series that share a place or differ in their number of
+    frames.
     """
     people = _numbers(image.series.patient for image in images)
     studies = _numbers(image.series.study for image in images)
@@ -57,12 +58,13 @@ def check_one_stack(path: Path, images: list[Image]) -> dict[str, str]:
     sizes = sorted({tuple(round(mm, 3) for mm in image.spacing) for image in images if image.spacing})
     if len(sizes) > 1:
         raise refused(path, f"pixels of {sizes[:3]} mm", "one size in all")
+    uneven = uneven_slices(np.array([[place] for place in sorted({_place(image) for image in images})]))
     n_series = len({image.series.uid for image in images})
     if n_series == 1:
-        return {}
+        return uneven
     if _overlap(images) or len({len(group) for group in by_slice(images)}) > 1:
         raise refused(path, _groups(images, kinds), _ONE_STACK)
-    return {"series": f"{n_series} series of parallel slices read as one stack"}
+    return uneven | {"series": f"{n_series} series of parallel slices read as one stack"}
 
 
 def by_slice(images: list[Image]) -> list[list[Image]]:

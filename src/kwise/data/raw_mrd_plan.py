@@ -9,7 +9,16 @@ from torch import Tensor
 
 from kwise.data.raw_checks import refused
 from kwise.data.raw_mrd_header import Header, Limit
-from kwise.data.raw_mrd_place import affine_of, frame_ms_of, in_order, spacing_of
+from kwise.data.raw_mrd_place import (
+    Stack,
+    affine_of,
+    frame_ms_of,
+    in_order,
+    numbered,
+    slice_distance,
+    slices_in,
+    spacing_of,
+)
 from kwise.data.raw_slices import Slices, picked, placed
 
 NOISE, REVERSE = 19, 22  # bits of the flags, from 1, as ismrmrd.h counts them
@@ -42,6 +51,7 @@ class Plan:
     frame_ms: float | None
     affine: Tensor | None
     notes: dict[str, str]
+    stack: Stack
     slab: bool = False
 
     @property
@@ -51,21 +61,37 @@ class Plan:
 
     def only(self, path: Path, slices: Slices) -> "Plan":
         """The plan of some slices: the readouts of the others are not used."""
-        if slices is None:
-            return self
         chosen = picked(path, slices, self.shape[0])
+        uneven = self.stack.check(path, chosen)
+        if slices is None:
+            return replace(self, notes=self.notes | uneven)
         number = np.full(self.shape[0], -1)
         number[list(chosen)] = np.arange(len(chosen))
         spacing, affine = placed(self.spacing_mm, self.affine, chosen)
         if "spacing" in self.notes:
             spacing = self.spacing_mm
-        return replace(
+        plan = replace(
             self,
             use=self.use & (number[self.z] >= 0),
             z=number[self.z].clip(min=0),
             shape=(len(chosen), *self.shape[1:]),
             spacing_mm=spacing,
             affine=affine,
+            notes=self.notes | uneven,
+        )
+        return plan if self.stack.regular else plan._placed_anew(list(chosen))
+
+    def _placed_anew(self, chosen: list[int]) -> "Plan":
+        """The same with the geometry of its slices, `chosen` from a stack that is not regular."""
+        if self.affine is None or self.stack.positions is None:
+            return self
+        positions = self.stack.positions[chosen]
+        spacing = (slice_distance(positions, self.spacing_mm[0]), *self.spacing_mm[1:])
+        first = self.heads[np.flatnonzero(self.use & (self.z == 0))[0]]
+        return replace(
+            self,
+            spacing_mm=spacing,
+            affine=affine_of(first, positions, spacing, (1, self.shape[2], self.n_pixels)),
         )
 
     def center_of(self, row: int) -> int:
@@ -106,7 +132,7 @@ def plan_readouts(path: Path, header: Header, heads: np.ndarray) -> Plan:
     use, notes = image_rows(path, heads)
     check_rows(path, heads[use])
     idx = heads["idx"]
-    z_values, z = numbered(idx["slice"], use)
+    z, n_slices = slices_in(path, heads, use, notes)
     phases, phase = numbered(idx["phase"], use)
     repetitions, repetition = numbered(idx["repetition"], use)
     if len(phases) > 1 and len(repetitions) > 1:
@@ -114,18 +140,18 @@ def plan_readouts(path: Path, header: Header, heads: np.ndarray) -> Plan:
     ky, n_lines = _line_index(path, header, idx, 1, use, notes)
     centers, samples = _centers(heads[use]), heads[use]["number_of_samples"].astype(int)
     n_encoded = _fitting(header.matrix[0] if header.matrix else 0, -centers, samples - centers)
-    z, positions = in_order(heads, use, z, len(z_values))
+    z, stack = in_order(heads, use, z, n_slices)
     n_partitions = partitions_in(heads, use)
     slab = n_partitions > 1
-    if slab and len(z_values) > 1:
-        raise refused(path, f"{len(z_values)} slabs of partitions", "slices, or one slab")
+    if slab and n_slices > 1:
+        raise refused(path, f"{n_slices} slabs of partitions", "slices, or one slab")
     if slab:
         z, n_partitions = _line_index(path, header, idx, 2, use, notes)
     n_pixels = header.readout_pixels(n_encoded)
     if n_pixels < n_encoded:
         notes["readout oversampling"] = f"removed: {n_encoded} to {n_pixels} samples"
-    shape = (n_partitions if slab else len(z_values), len(phases) * len(repetitions), n_lines)
-    spacing = spacing_of(header, n_encoded, n_lines, positions, n_partitions, notes)
+    shape = (n_partitions if slab else n_slices, len(phases) * len(repetitions), n_lines)
+    spacing = spacing_of(header, n_encoded, n_lines, stack.positions, n_partitions, notes)
     return Plan(
         heads=heads,
         use=use,
@@ -141,8 +167,9 @@ def plan_readouts(path: Path, header: Header, heads: np.ndarray) -> Plan:
         n_pixels=n_pixels,
         spacing_mm=spacing,
         frame_ms=frame_ms_of(header, shape[1]),
-        affine=affine_of(heads[use][0], positions, spacing, (n_partitions, n_lines, n_pixels)),
+        affine=affine_of(heads[use][0], stack.positions, spacing, (n_partitions, n_lines, n_pixels)),
         notes=notes,
+        stack=stack,
         slab=slab,
     )
 
@@ -195,12 +222,6 @@ def _centers(heads: np.ndarray) -> np.ndarray:
     """The sample at DC; a header that says 0, or beyond the end, was not filled in: then the middle."""
     samples, told = heads["number_of_samples"].astype(int), heads["center_sample"].astype(int)
     return np.where((told > 0) & (told < samples), told, samples // 2)
-
-
-def numbered(counter: np.ndarray, use: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Values a counter takes among the used rows, and the number of each row's value among them."""
-    values = np.unique(counter[use])
-    return values, np.searchsorted(values, counter).clip(max=len(values) - 1)
 
 
 def _line_index(

@@ -16,9 +16,17 @@ from torch import Tensor
 from kwise.coils import mix_coils, noise_covariance, whitening_matrix
 from kwise.data.raw_checks import NO_SPACING, case_name, check_acquired, check_room, dead_coils, refused
 from kwise.data.raw_mrd_header import Header
-from kwise.data.raw_mrd_place import affine_of, frame_ms_of, in_order, slice_distance
-from kwise.data.raw_mrd_plan import NOISE, check_rows, flagged, image_rows, numbered, partitions_in
-from kwise.data.raw_slices import Slices, cut_slices
+from kwise.data.raw_mrd_place import (
+    Stack,
+    affine_of,
+    frame_ms_of,
+    in_order,
+    numbered,
+    slice_distance,
+    slices_in,
+)
+from kwise.data.raw_mrd_plan import NOISE, check_rows, flagged, image_rows, partitions_in
+from kwise.data.raw_slices import Slices, cut_slices, picked
 from kwise.types import Scan
 
 CARTESIAN = (None, "cartesian")  # what a header says of lines on a grid, or by silence
@@ -45,9 +53,10 @@ def read_along_trajectory(path: Path, header: Header, rows: Any, slices: Slices 
     if (partitions := partitions_in(heads, use)) > 1:
         raise refused(path, f"a trajectory in {partitions} partitions", "trajectories of slices (2-D)")
     image_shape, matrix, scale = _grid(path, header)
-    spokes, positions = _placed(heads, use)
+    spokes, stack = _placed(path, heads, use, notes)
     n_coils = int(heads[use]["active_channels"][0])
     shape = [int(index.max()) + 1 for index in (spokes.z, spokes.t, spokes.spoke)]
+    notes |= stack.check(path, picked(path, slices, shape[0]))
     points = int(heads[use]["number_of_samples"].max())
     check_room(path, n_coils, *shape, points)
     kspace = torch.zeros(n_coils, *shape, points, dtype=torch.complex64)
@@ -64,7 +73,7 @@ def read_along_trajectory(path: Path, header: Header, rows: Any, slices: Slices 
     where = where * torch.tensor(scale)
     mask &= ((where >= -0.5) & (where <= 0.5)).all(dim=-1)
     notes |= told | {"trajectory": f"{header.trajectory}, positions in {unit}"}
-    spacing = _spacing(header, image_shape, positions, notes)
+    spacing = _spacing(header, image_shape, stack.positions, notes)
     scan = Scan(
         case=case_name(path),
         kspace=kspace,
@@ -73,7 +82,7 @@ def read_along_trajectory(path: Path, header: Header, rows: Any, slices: Slices 
         image_shape=image_shape,
         spacing_mm=spacing,
         frame_ms=frame_ms_of(header, shape[1]),
-        affine=affine_of(heads[use][0], positions, spacing, (1, *image_shape)),
+        affine=affine_of(heads[use][0], stack.positions, spacing, (1, *image_shape)),
         notes={"format": "MRD (ISMRMRD)"} | dict(header.notes) | notes | dead_coils(kspace),
     )
     return cut_slices(path, scan, slices)  # spokes are few: all are read
@@ -96,20 +105,21 @@ def _grid(path: Path, header: Header) -> tuple[tuple[int, int], tuple[int, int],
     return image, matrix, (ratio[0], ratio[1])
 
 
-def _placed(heads: np.ndarray, use: np.ndarray) -> tuple[Spokes, np.ndarray | None]:
-    """Where every used readout belongs, and the places of the slices in mm."""
-    idx = heads["idx"]
-    z_values, z = numbered(idx["slice"], use)
-    phases, phase = numbered(idx["phase"], use)
-    _, repetition = numbered(idx["repetition"], use)
-    z, positions = in_order(heads, use, z, len(z_values))
+def _placed(
+    path: Path, heads: np.ndarray, use: np.ndarray, notes: dict[str, str]
+) -> tuple[Spokes, Stack]:
+    """Where every used readout belongs, and the places of the slices."""
+    z, n_slices = slices_in(path, heads, use, notes)
+    phases, phase = numbered(heads["idx"]["phase"], use)
+    _, repetition = numbered(heads["idx"]["repetition"], use)
+    z, stack = in_order(heads, use, z, n_slices)
     t, rows = repetition * len(phases) + phase, np.flatnonzero(use)
     spoke, seen = np.zeros(len(rows), dtype=int), dict[tuple[int, int], int]()
     for i, row in enumerate(rows):  # in the order acquired: repeated spokes are spokes as well
         key = (int(z[row]), int(t[row]))
         spoke[i] = seen.get(key, 0)
         seen[key] = spoke[i] + 1
-    return Spokes(rows, z[rows], t[rows], spoke), positions
+    return Spokes(rows, z[rows], t[rows], spoke), stack
 
 
 def _samples(path: Path, block: Any, n_coils: int, n: int, row: int) -> Tensor:

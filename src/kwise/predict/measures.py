@@ -48,8 +48,8 @@ def phenotypes_of(
 
 
 def knows_pitch(scan: Scan) -> bool:
-    """Whether the distance of slices is known: not where the user had to tell the pixel size."""
-    return not scan.in_pixels and "pixel size" not in scan.notes
+    """Whether slices have one known distance: not where the user had to tell the pixel size, nor unevenly."""
+    return not scan.in_pixels and not {"pixel size", "slice distance"} & scan.notes.keys()
 
 
 def coverage(scan: Scan) -> str:
