@@ -97,6 +97,17 @@ def test_mrd_slices_of_several_planes_are_refused_but_by_themselves(tmp_path: Pa
     assert torch.equal(long.kspace, open_any(mrd(tmp_path / "x.h5", lambda head: None), slices=3).kspace)
 
 
+def test_mrd_frames_without_a_line_are_named(tmp_path: Path) -> None:
+    rows = [
+        row
+        for row in mrd_rows(kspace_of(C, Z, T, KY, KX))
+        if not (row["head"]["idx"]["slice"][0] == 1 and row["head"]["idx"]["phase"][0] == 2)
+    ]
+    scan = open_any(write_mrd_rows(tmp_path / "m.h5", mrd_header(KY, KX), rows))
+    assert scan.notes["no line"] == "1 of 12 (slice, frame) hold none: (1, 2) (from 0)"
+    assert "no line" not in open_any(mrd(tmp_path / "all.h5", lambda head: None)).notes
+
+
 def test_dicom_gaps_are_told_and_no_volume_is_measured(tmp_path: Path) -> None:
     pytest.importorskip("pydicom", reason="pydicom is not installed: no DICOM")
     for z in (0, 8, 16, 40):

@@ -74,6 +74,7 @@ def scan_of_readouts(path: Path, header: Header, readouts: Readouts, slices: Sli
     if plan.slab:
         kspace, mask, also = slices_of_slab(path, kspace, mask)
         told |= also
+    told |= _empty_frames(mask)
     scan = Scan(
         case=case_name(path),
         kspace=kspace,
@@ -187,6 +188,16 @@ def _covered(plan: Plan, first: int, end: int) -> Tensor:
     ratio = plan.n_encoded / plan.n_pixels
     position = (torch.arange(plan.n_pixels) - plan.n_pixels // 2) * ratio + plan.n_encoded // 2
     return ((position >= first - 0.5) & (position <= end - 0.5)).to(torch.int16)
+
+
+def _empty_frames(mask: Tensor) -> dict[str, str]:
+    """A note that names frames of which a mask (z, t, ky, kx) holds no line."""
+    empty = (~mask.flatten(2).any(dim=2)).nonzero().tolist()
+    if not empty:
+        return {}
+    named = ", ".join(f"({z}, {t})" for z, t in empty[:6]) + (", ..." if len(empty) > 6 else "")
+    total = mask.shape[0] * mask.shape[1]
+    return {"no line": f"{len(empty)} of {total} (slice, frame) hold none: {named} (from 0)"}
 
 
 def _told(header: Header, most: int, whiten: Tensor | None) -> dict[str, str]:
