@@ -9,7 +9,7 @@ import torch
 
 from kwise.data.raw import open_any
 from kwise.predict.measures import knows_pitch
-from raw_files import kspace_of, mrd_header, mrd_rows, write_dicom, write_mrd_rows
+from raw_files import kspace_of, mrd_header, mrd_row, mrd_rows, write_dicom, write_mrd_rows
 
 C, Z, T, KY, KX = 2, 4, 3, 12, 10
 Change = Callable[[np.ndarray], None]
@@ -106,6 +106,22 @@ def test_mrd_frames_without_a_line_are_named(tmp_path: Path) -> None:
     scan = open_any(write_mrd_rows(tmp_path / "m.h5", mrd_header(KY, KX), rows))
     assert scan.notes["no line"] == "1 of 12 (slice, frame) hold none: (1, 2) (from 0)"
     assert "no line" not in open_any(mrd(tmp_path / "all.h5", lambda head: None)).notes
+
+
+def test_mrd_repetitions_fill_each_other(tmp_path: Path) -> None:
+    truth = kspace_of(C, 1, T, KY, KX)
+    rows = [
+        mrd_row(truth[:, 0, t, ky], kspace_encode_step_1=ky, phase=t, repetition=ky % 2)
+        for t in range(T)
+        for ky in range(KY)
+    ]
+    scan = open_any(write_mrd_rows(tmp_path / "m.h5", mrd_header(KY, KX), rows))
+    assert scan.kspace is not None and torch.allclose(scan.kspace, torch.from_numpy(truth), atol=1e-4)
+    assert "2 repetitions of 3 phases, joined" in scan.notes["frames"] and bool(scan.mask.all())
+    for row in rows:
+        row["head"]["idx"]["repetition"], row["head"]["idx"]["phase"] = row["head"]["idx"]["phase"], 0
+    live = open_any(write_mrd_rows(tmp_path / "r.h5", mrd_header(KY, KX), rows))
+    assert live.shape[1] == T and "frames" not in live.notes  # one phase alone: repetitions are frames
 
 
 def test_dicom_gaps_are_told_and_no_volume_is_measured(tmp_path: Path) -> None:

@@ -117,9 +117,9 @@ def test_mrd_averages_reversal_repetitions_and_what_is_no_image(tmp_path: Path) 
             rows.append(backwards)
     rows.append(mrd_row(truth[:, 0, 0, 0] * 9, set=1))
     scan = open_any(write_mrd_rows(tmp_path / "m.h5", mrd_header(KY, KX), rows))
-    assert close(scan.kspace, truth)
+    assert close(scan.kspace, (truth[:, :, :3] + truth[:, :, 3:]) / 2)
     told = scan.notes
-    assert "2 readouts" in told["averaged"] and "2 repetitions of 3 phases" in told["frames"]
+    assert "4 readouts" in told["averaged"] and "2 repetitions of 3 phases" in told["frames"]
     assert told["left out: calibration"] == "1 readouts" and "set 0" in told["left out: another set"]
     assert told["left out: navigator or correction"] == "3 readouts"
 

@@ -25,6 +25,7 @@ NOISE, REVERSE = 19, 22  # bits of the flags, from 1, as ismrmrd.h counts them
 CALIBRATION, CALIBRATION_AND_IMAGE = 20, 21
 # Readouts that are no image data: navigators, phase correction, feedback, dummies, coil correction.
 OTHER = (23, 24, 26, 27, 28, 29, 30, 31)
+JOINED = "averaged where they hold the same line, filled from each other where not"
 _FAR = 4  # times as many lines as the header tells of: damage, not a grid that is larger than told
 _NEEDED = ("flags", "number_of_samples", "active_channels", "center_sample", "idx")
 
@@ -136,7 +137,7 @@ def plan_readouts(path: Path, header: Header, heads: np.ndarray) -> Plan:
     phases, phase = numbered(idx["phase"], use)
     repetitions, repetition = numbered(idx["repetition"], use)
     if len(phases) > 1 and len(repetitions) > 1:
-        notes["frames"] = f"{len(repetitions)} repetitions of {len(phases)} phases, one after the other"
+        notes["frames"] = f"{len(repetitions)} repetitions of {len(phases)} phases, joined: {JOINED}"
     ky, n_lines = _line_index(path, header, idx, 1, use, notes)
     centers, samples = _centers(heads[use]), heads[use]["number_of_samples"].astype(int)
     n_encoded = _fitting(header.matrix[0] if header.matrix else 0, -centers, samples - centers)
@@ -150,7 +151,8 @@ def plan_readouts(path: Path, header: Header, heads: np.ndarray) -> Plan:
     n_pixels = header.readout_pixels(n_encoded)
     if n_pixels < n_encoded:
         notes["readout oversampling"] = f"removed: {n_encoded} to {n_pixels} samples"
-    shape = (n_partitions if slab else n_slices, len(phases) * len(repetitions), n_lines)
+    t, n_frames = (phase, len(phases)) if len(phases) > 1 else (repetition, len(repetitions))
+    shape = (n_partitions if slab else n_slices, n_frames, n_lines)
     spacing = spacing_of(header, n_encoded, n_lines, stack.positions, n_partitions, notes)
     return Plan(
         heads=heads,
@@ -159,7 +161,7 @@ def plan_readouts(path: Path, header: Header, heads: np.ndarray) -> Plan:
             flagged(heads, NOISE) & (heads["active_channels"] == heads[use]["active_channels"][0])
         ),
         z=z,
-        t=repetition * len(phases) + phase,
+        t=t,
         ky=ky,
         shape=shape,
         n_coils=int(heads[use]["active_channels"][0]),

@@ -111,9 +111,11 @@ def _placed(
     """Where every used readout belongs, and the places of the slices."""
     z, n_slices = slices_in(path, heads, use, notes)
     phases, phase = numbered(heads["idx"]["phase"], use)
-    _, repetition = numbered(heads["idx"]["repetition"], use)
+    repetitions, repetition = numbered(heads["idx"]["repetition"], use)
+    if len(phases) > 1 and len(repetitions) > 1:
+        notes["frames"] = f"{len(repetitions)} repetitions of {len(phases)} phases, joined: spokes of all"
     z, stack = in_order(heads, use, z, n_slices)
-    t, rows = repetition * len(phases) + phase, np.flatnonzero(use)
+    t, rows = phase if len(phases) > 1 else repetition, np.flatnonzero(use)
     spoke, seen = np.zeros(len(rows), dtype=int), dict[tuple[int, int], int]()
     for i, row in enumerate(rows):  # in the order acquired: repeated spokes are spokes as well
         key = (int(z[row]), int(t[row]))
