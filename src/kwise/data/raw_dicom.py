@@ -152,7 +152,7 @@ def _series_of(header: Any) -> Series:
     """The series of a file as its header tells it."""
     names = ("PatientID", "PatientName", "StudyInstanceUID", "SeriesInstanceUID", "SeriesDescription")
     patient, name, study, uid, about = (str(header.get(word) or "") for word in names)
-    return Series(patient or name, study, uid, one_line(about))
+    return Series(patient or name, study, uid, " ".join(about.split())[:60])
 
 
 def _lookup(header: Any, shared: Any, frame: Any) -> Callable[[str], Any]:
