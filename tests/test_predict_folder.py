@@ -70,6 +70,23 @@ def test_every_scan_has_a_row_and_failures_stay_in_the_open(
     assert (out / "site b" / "two.h5" / "report.html").is_file() and not (out / "damaged.h5").exists()
 
 
+def test_cautions_stand_in_the_table_and_are_counted(
+    scans: Path, tmp_path: Path, save_tiny: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The weights learned from 16 frames: files of 3 frames are answered with a caution, one frame is not."""
+    weights = save_tiny(tmp_path / "weights", {"matrix": [16, 16], "n_frames": 16})
+    out = tmp_path / "out"
+    assert main(["predict", str(scans), "-o", str(out), "--checkpoint", str(weights)]) == 0
+    said, table = capsys.readouterr().out.splitlines(), table_of(out)
+    for name in ("one.h5", "site b/two.h5"):
+        told = json.loads((out / name / "run.json").read_text())["cautions"]
+        assert table[name]["cautions"] == " | ".join(told) and "The file has 3 frames of a beat" in told[-1]
+        assert any(f"] {name}: " in line and line.endswith(", with a caution") for line in said)
+    assert table["README.txt"]["cautions"] == ""
+    cautioned = sum(bool(row["cautions"]) for row in table.values())
+    assert said[-1].startswith(f"4 of 6 answered, {cautioned} of them with cautions; a row each in ")
+
+
 def test_nothing_is_answered_twice_but_what_changed(
     scans: Path, tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

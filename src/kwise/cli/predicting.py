@@ -10,6 +10,7 @@ from kwise.data.cohort import MANIFEST
 from kwise.data.out_table import Row
 from kwise.predict import Answer, Order, is_cohort, predict_file, predict_folder
 from kwise.predict.bounds import bound_lines
+from kwise.predict.cautions import SIMULATED
 
 
 def run_predict(
@@ -40,7 +41,9 @@ def _run_cohort(source: Path, folder: Path, order: Order, workers: int) -> None:
 
     rows = predict_folder(source, folder, order, workers, tell)
     failed = [row for row in rows if row["status"] == "failed"]
-    print(f"{len(rows) - len(failed)} of {len(rows)} answered, a row each in {folder / 'phenotypes.csv'}")
+    cautioned = sum(map(_cautioned, rows))
+    told = f"{len(rows) - len(failed)} of {len(rows)} answered, {cautioned} of them with cautions"
+    print(f"{told}; a row each in {folder / 'phenotypes.csv'}")
     for line in _origin(source, rows):
         print(line)
     if len(failed) == len(rows):
@@ -63,11 +66,18 @@ def _brief(row: Row) -> str:
     if row["status"] == "failed":
         return f"failed: {row['error']}"
     lost = f"; labels {row['labels']}" if str(row.get("labels", "")).startswith("left out") else ""
+    lost += ", with a caution" if _cautioned(row) else ""
     for name in ("LVEF_percent", "LV_area_EF_percent"):
         value = row.get(name)
         if isinstance(value, float) and math.isfinite(value):
             return f"{name.removesuffix('_percent').replace('_', ' ')} {value:.0f} %{lost}"
     return f"answered{lost}"
+
+
+def _cautioned(row: Row) -> bool:
+    """Whether an answer has a caution of its own: whose k-space was simulated the last line tells for all."""
+    sentences = str(row.get("cautions") or "").split(" | ")
+    return any(sentence and not sentence.startswith(SIMULATED) for sentence in sentences)
 
 
 def summary(found: Answer) -> list[str]:

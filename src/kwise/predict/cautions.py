@@ -15,6 +15,7 @@ from kwise.predict.door import is_wide
 from kwise.predict.measures import knows_pitch
 from kwise.types import CLASS_NAMES, Scan
 
+SIMULATED = "The k-space of this file was simulated"  # how the caution of that begins
 OPEN = 0.1  # share of the LV pool's border without muscle, between short-axis and long-axis views
 # (benchmarks/open_ring.py)
 _FRAMES_OF_TWO = 8  # with fewer frames two beats cannot be told from noise
@@ -49,7 +50,7 @@ def _simulated(scan: Scan) -> list[str]:
     snr = scan.notes.get("snr", "unknown")
     noise = "no noise" if snr == "none" else f"SNR {snr}"
     return [
-        f"The k-space of this file was simulated: {scan.notes['simulated']}, with "
+        f"{SIMULATED}: {scan.notes['simulated']}, with "
         f"{scan.notes.get('phase', 'unknown')} phase, {scan.notes.get('coils', 'unknown')} coil(s) "
         f"and {noise}. A scanner's own k-space may give worse answers."
     ]

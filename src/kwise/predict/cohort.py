@@ -129,12 +129,13 @@ def failed_row(job: Job, error: str) -> Row:
 
 
 def row_of(job: Job) -> Row:
-    """The row of a scan answered, from its files: what was measured, phenotypes, intervals where there are
-    any.
+    """The row of a scan answered, from its files: cautions, what was measured, phenotypes, intervals where
+    there are any.
     """
     card, told = _read(job.folder / RUN_CARD), _read(job.folder / PHENOTYPES)
     measurement, simulated = card["measurement"], card["simulated"] or {}
-    row: dict[str, Value] = {"file": job.name, "status": "answered", "error": "", "case": card["case"]}
+    row: dict[str, Value] = {"file": job.name, "status": "answered", "error": ""}
+    row |= {"cautions": " | ".join(card["cautions"]), "case": card["case"]}
     row |= {name: measurement[name] for name in ("slices", "frames", "coils", "acceleration_achieved")}
     row |= {"simulated": simulated.get("simulated", ""), "labels": card["notes"].get("labels", "")}
     row |= {"ED": told["ED"], "ES": told["ES"]}
