@@ -24,8 +24,11 @@ from kwise.data.raw_mrd_stream import Spool, read_stream
 from kwise.models import MODELS
 from kwise.predict import answer, measurement_of
 from kwise.predict.facts import zero_filled_magnitude
+from kwise.predict.outputs import Delivery
 from kwise.serve.limits import warning_of
+from kwise.serve.mrd_reply import write_reply
 from kwise.serve.worker import Desk
+from kwise.uncertainty import Intervals
 from raw_files import MRD_HEAD, kspace_of, mrd_header, mrd_row, mrd_rows, write_mrd_rows
 
 ismrmrd = pytest.importorskip("ismrmrd", reason="ismrmrd is not installed: no MRD server")
@@ -154,7 +157,28 @@ def test_a_client_gets_segmentation_and_image_back(port: int, tiny_checkpoint: P
     assert np.abs(image * step - expected).max() <= 0.51 * step and image.max() == 4095
     meta = found[-1].meta
     assert meta["DataRole"] == "Segmentation" and meta["kwise_classes"][1] == "LV pool"
-    assert found[0].meta["DataRole"] == "Image" and found[0].meta["ImageComment"] == "zero-filled"
+    assert found[0].meta["DataRole"] == "Image" and found[0].meta["ImageComment"].startswith("zero-filled")
+
+
+def test_cautions_and_intervals_go_with_every_image(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    scan = open_any(write_mrd_rows(tmp_path / "m.h5", mrd_header(KY, KX), scan_rows()))
+    loaded, curve = load_checkpoint(tiny_checkpoint, MODELS), torch.ones(T)
+    found = replace(
+        answer(scan, loaded),
+        ejection_fraction=55.0,
+        cautions=("unlike any heart, EF < 60", "too little"),
+        intervals=Intervals(0.9, (curve, curve), (1.0, 2.0), (0.5, 1.0), (41.0, 62.25), 0.5, 2.0, ()),
+    )
+    write_reply(tmp_path / "reply", Delivery(found, loaded, "abc"), 0)
+    stream = io.BytesIO((tmp_path / "reply").read_bytes() + CLOSE)
+    images = list(ismrmrd.ProtocolDeserializer(stream).deserialize())
+    assert len(images) == 2 * Z * T
+    for image in images:
+        assert image.meta["kwise_area_ejection_fraction_low_percent"] == "41.00"
+        assert image.meta["kwise_area_ejection_fraction_high_percent"] == "62.25"
+        assert image.meta["kwise_caution_1"] == found.cautions[0]
+        assert image.meta["kwise_caution_2"] == "too little"
+        assert image.meta["ImageComment"].endswith("; caution: unlike any heart, EF < 60")
 
 
 def refused(found: list, said: str) -> None:

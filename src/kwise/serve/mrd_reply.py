@@ -24,10 +24,11 @@ def write_reply(path: Path, told: Delivery, uid: int) -> None:
     """
     found, about = told.answer, _attributes(told)
     magnitude, what = told.image()
+    comment = "".join(f"; caution: {sentence}" for sentence in found.cautions[:1])  # shown beside the image
     step = float(magnitude.max()) / _BRIGHTEST or 1.0
     shown = {
         "DataRole": "Image",
-        "ImageComment": what,
+        "ImageComment": what + comment,
         "kwise_units_per_step": f"{step:.9g}",
         "WindowCenter": str(_BRIGHTEST // 2),
         "WindowWidth": str(_BRIGHTEST + 1),
@@ -38,7 +39,7 @@ def write_reply(path: Path, told: Delivery, uid: int) -> None:
         if found.labels is not None:
             named = {
                 "DataRole": "Segmentation",
-                "ImageComment": "kwise segmentation",
+                "ImageComment": "kwise segmentation" + comment,
                 "kwise_classes": list(CLASS_NAMES[: found.n_classes]),
                 "WindowCenter": "2",
                 "WindowWidth": "5",
@@ -60,6 +61,10 @@ def _attributes(told: Delivery) -> dict[str, Any]:
     if not math.isnan(found.ejection_fraction):
         known["kwise_area_ejection_fraction_percent"] = f"{found.ejection_fraction:.2f}"
         known |= {"kwise_ED_frame": str(found.ed), "kwise_ES_frame": str(found.es)}
+    if found.intervals is not None and math.isfinite(found.intervals.ef[0]):
+        for end, bound in zip(("low", "high"), found.intervals.ef):
+            known[f"kwise_area_ejection_fraction_{end}_percent"] = f"{bound:.2f}"
+    known |= {f"kwise_caution_{i}": sentence for i, sentence in enumerate(found.cautions, 1)}
     return known | {f"kwise_note_{key}": value for key, value in notes.items()}
 
 
