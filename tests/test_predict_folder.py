@@ -4,18 +4,22 @@ import csv
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from kwise.checkpoint import fingerprint
 from kwise.cli import main
 from kwise.data.kspace_file import write_scan
+from kwise.data.out_table import Row
 from kwise.fourier import fft2c
 from kwise.predict import OUTPUTS, Order, is_cohort, predict_folder
 from kwise.predict import cohort as cohort_of_predict
 from kwise.types import Scan
+from kwise.uncertainty import FEATURES, TARGETS, Calibration, Target, write_calibration
 from raw_files import kspace_of, write_cfl, write_dicom
 
 
@@ -113,6 +117,48 @@ def test_nothing_is_answered_twice_but_what_changed(
     assert len(answered) == 6 and (out / "phenotypes.parquet").is_file()
 
 
+def test_whatever_changes_an_answer_has_it_given_anew(
+    scans: Path, tmp_path: Path, save_tiny: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights, out = save_tiny(tmp_path / "weights", {"matrix": [16, 16]}), tmp_path / "out"
+    one = tmp_path / "one"
+    one.mkdir()
+    np.save(one / "a.npy", np.random.default_rng(0).random((3, 16, 16)))
+
+    answered: list[Path] = []
+    real = cohort_of_predict.Asked.answer
+    monkeypatch.setattr(
+        cohort_of_predict.Asked, "answer", lambda self, *of: (answered.append(of[0]), real(self, *of))[1]
+    )
+
+    def anew(pixel_mm: tuple[float, float] | None) -> tuple[bool, Row]:
+        """Whether a scan was answered for the first question of two that are the same, and its row."""
+        answered.clear()
+        (row,) = predict_folder(one, out, Order(weights, pixel_mm=pixel_mm))
+        n = len(answered)
+        assert row["status"] == "answered" and predict_folder(one, out, Order(weights, pixel_mm=pixel_mm))
+        assert len(answered) == n, "answered twice"
+        return n == 1, row
+
+    first, row = anew(None)
+    assert first and "LV_ED_area_pixels" in row
+    told, row = anew((1.5, 2.0))
+    assert told and "LV_ED_area_mm2" in row and anew((1.5, 2.5))[0] and anew((1.5, 2.0))[0]
+    calibration = made_up_calibration(fingerprint(weights))
+    for changed in (calibration, replace(calibration, threshold=2.0)):
+        write_calibration(weights, changed)
+        assert anew((1.5, 2.0))[0] and not anew((1.5, 2.0))[0]
+    monkeypatch.setattr("kwise.predict.run_card.__version__", "0.0.0")
+    assert anew((1.5, 2.0))[0]
+
+
+def made_up_calibration(weights: str) -> Calibration:
+    target, one = Target((0.0, 0.0, 0.0), (-1.0,), (1.0,), 1.0), (0.0,) * len(FEATURES)
+    square = tuple(tuple(float(i == j) for j in range(len(one))) for i in range(len(one)))
+    targets, spread = dict.fromkeys(TARGETS, target), dict.fromkeys(TARGETS, 1.0)
+    return Calibration(0.9, (1.0,), (1.0,), targets, spread, 1.0, one, square, 9.0, {"weights": weights})
+
+
 def test_workers_answer_the_same_and_one_that_dies_costs_its_own_scan_alone(
     scans: Path, tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,7 +186,7 @@ def die_on_damage(order: Order) -> None:
     asked = order.asked()
 
     class Deadly:
-        weights, outputs = asked.weights, asked.outputs
+        outputs, question = asked.outputs, asked.question
 
         def answer(self, file: Path, folder: Path) -> object:
             if file.name == "damaged.h5":

@@ -1,7 +1,7 @@
 """A folder of scans -> a folder of answers and one table of phenotypes, a row a file, failures in the open.
 
 Files are answered one at a time in each worker process, so memory holds one scan a worker; what was answered
-before by the same weights is not answered again.
+before is not answered again unless the file, or what is asked of it, changed.
 """
 
 import glob
@@ -147,12 +147,14 @@ def row_of(job: Job) -> Row:
 
 
 def answered_before(job: Job, asked: Asked) -> bool:
-    """Whether these weights answered this very file before, with all the outputs asked for now."""
+    """Whether this very file was answered before by the same kwise, weights, calibration and pixel size, with
+    all the outputs asked for now.
+    """
     try:
         card = _read(job.folder / RUN_CARD)
         _read(job.folder / PHENOTYPES)
         return (
-            card["model"]["weights_sha256"] == asked.weights
+            card["asked"] == asked.question()
             and card["file_state"] == file_state(job.path)
             and _axes_told(card["notes"]) == asked.axes
             and set(asked.outputs) <= set(card["outputs"])

@@ -16,7 +16,7 @@ from kwise.predict.answer import Answer
 from kwise.predict.door import with_pixel_size
 from kwise.predict.outputs import OUTPUTS, Delivery, Output, chosen_outputs
 from kwise.predict.predictors import answer
-from kwise.predict.run_card import file_name
+from kwise.predict.run_card import file_name, question
 
 
 def predict_file(
@@ -61,6 +61,10 @@ class Asked:
         loaded = load_checkpoint(checkpoint, MODELS)
         return Asked(loaded, weights_sha256(checkpoint), outputs, command, pixel_mm, axes)
 
+    def question(self) -> dict[str, object]:
+        """What decides the answers beside the files, as their run cards tell it."""
+        return question(self.loaded, self.weights, self.pixel_mm)
+
     def answer(self, file: Path | str, folder: Path | str) -> Answer:
         """Answer one file into one folder."""
         check_folder(folder)
@@ -74,6 +78,7 @@ class Asked:
             Path(file),
             self.command,
             tuple(self.outputs),
+            pixel_mm=self.pixel_mm,
         )
         write_outputs(Path(folder), told, self.outputs)
         return found

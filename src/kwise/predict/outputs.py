@@ -19,7 +19,7 @@ from kwise.predict.bounds import bound_columns
 from kwise.predict.door import measurement_of
 from kwise.predict.facts import page_of, zero_filled_magnitude
 from kwise.predict.measures import area_columns
-from kwise.predict.run_card import file_state, run_card
+from kwise.predict.run_card import file_state, question, run_card
 from kwise.report.figures import CLASS_COLOURS
 from kwise.report.page import write_page
 
@@ -31,7 +31,7 @@ class Delivery:
     """All that an output may tell: an answer, the checkpoint, its `weights` (SHA-256), the `file` answered.
 
     `source` is where that file lies, None if nowhere; `command` the words that asked for the answer,
-    `outputs` the names of the formats it is written in.
+    `outputs` the names of the formats it is written in; `pixel_mm` (y, x) was told by the user, None if not.
     `reference` (z, t, y, x) is an image to show labels on, never used for the answer.
     """
 
@@ -43,6 +43,7 @@ class Delivery:
     command: str | None = None
     outputs: tuple[str, ...] = ()
     reference: Tensor | None = None
+    pixel_mm: tuple[float, float] | None = None
 
     def image(self) -> tuple[Tensor, str]:
         """Magnitude (z, t, y, x) that labels lie on, and what it is: a reconstruction, else zero-filled."""
@@ -114,6 +115,7 @@ def write_phenotypes(folder: Path, told: Delivery) -> None:
     write_json(folder / PHENOTYPES, content)
     card = run_card(found, told.loaded, told.weights, told.file, told.command)
     card |= {"file_state": file_state(told.source), "outputs": list(told.outputs)}
+    card |= {"asked": question(told.loaded, told.weights, told.pixel_mm)}
     write_json(folder / RUN_CARD, card)
 
 

@@ -1,7 +1,10 @@
 """The run card: what was run on which measurement, so that an answer on disk can be traced and repeated."""
 
+import hashlib
+import json
 import platform
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -57,6 +60,22 @@ def _model(loaded: Loaded, weights: str) -> dict[str, object]:
         "trained_on": told.get("trained_on"),
         "recipe": told.get("recipe"),
     }
+
+
+def question(loaded: Loaded, weights: str, pixel_mm: tuple[float, float] | None) -> dict[str, object]:
+    """What decides the answer to a file beside the file itself: an answer to the same question stands."""
+    calibration = None if loaded.calibration is None else _sha256(asdict(loaded.calibration))
+    return {
+        "kwise": __version__,
+        "weights_sha256": weights,
+        "preprocessing_sha256": _sha256(loaded.preprocessing),
+        "calibration_sha256": calibration,
+        "pixel_mm": None if pixel_mm is None else list(pixel_mm),
+    }
+
+
+def _sha256(content: object) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def measured(measurement: Measurement) -> dict[str, object]:
