@@ -2,7 +2,10 @@
 
 import csv
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -194,6 +197,35 @@ def die_on_damage(order: Order) -> None:
             return asked.answer(file, folder)
 
     cohort._worker.append(Deadly())  # type: ignore[arg-type]
+
+
+def test_names_of_any_bytes_are_escaped_in_every_output(tmp_path: Path, checkpoint: Path) -> None:
+    pytest.importorskip("highdicom", reason="highdicom is not installed: no DICOM")
+    scans, out = tmp_path / "scans", tmp_path / "out"
+    scans.mkdir()
+    try:
+        for name in (b"m\xfcller.npy", b"\xff.txt"):
+            Path(os.fsdecode(os.fsencode(scans) + b"/" + name)).touch()
+    except OSError:
+        pytest.skip("this file system has names of UTF-8 alone")
+    np.save(scans / os.fsdecode(b"m\xfcller.npy"), np.random.default_rng(0).random((3, 16, 16)))
+    words = ["predict", str(scans), "-o", str(out), "--checkpoint", str(checkpoint)]
+    run = subprocess.run(
+        [sys.executable, "-m", "kwise", *words, "--also", "dicom", "mrd", "parquet"],
+        capture_output=True,
+        env=os.environ | {"PYTHONIOENCODING": "utf-8:strict"},
+        check=False,
+    )
+    assert run.returncode == 0 and not run.stderr, run.stderr
+    assert b"] m\\udcfcller.npy: " in run.stdout
+    table = table_of(out)
+    assert table["m\\udcfcller.npy"]["status"] == "answered", table
+    assert table["\\udcff.txt"]["status"] == "failed"
+    answer = out / os.fsdecode(b"m\xfcller.npy")
+    card = json.loads((answer / "run.json").read_text(encoding="utf-8"))
+    assert card["case"] == "m\\udcfcller" and card["file"] == "m\\udcfcller.npy"
+    assert "m\\udcfcller" in (answer / "report.html").read_text(encoding="utf-8")
+    assert (answer / "dicom" / "images.dcm").is_file() and (answer / "images.mrd.h5").is_file()
 
 
 def test_a_scan_that_is_a_folder_is_no_cohort(scans: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kwise.data.cohort import MANIFEST
-from kwise.data.out_table import Row
+from kwise.data.out_table import Row, readable
 from kwise.predict import Answer, Order, is_cohort, predict_file, predict_folder
 from kwise.predict.bounds import bound_lines
 from kwise.predict.cautions import SIMULATED
@@ -32,7 +32,7 @@ def run_predict(
     found = predict_file(path, folder, checkpoint, also, command, pixel_mm, axes)
     for line in summary(found):
         print(line)
-    print(f"wrote {', '.join(sorted(made.name for made in folder.iterdir()))} in {folder}")
+    print(readable(f"wrote {', '.join(sorted(made.name for made in folder.iterdir()))} in {folder}"))
 
 
 def _run_cohort(source: Path, folder: Path, order: Order, workers: int) -> None:
@@ -43,7 +43,7 @@ def _run_cohort(source: Path, folder: Path, order: Order, workers: int) -> None:
     failed = [row for row in rows if row["status"] == "failed"]
     cautioned = sum(map(_cautioned, rows))
     told = f"{len(rows) - len(failed)} of {len(rows)} answered, {cautioned} of them with cautions"
-    print(f"{told}; a row each in {folder / 'phenotypes.csv'}")
+    print(readable(f"{told}; a row each in {folder / 'phenotypes.csv'}"))
     for line in _origin(source, rows):
         print(line)
     if len(failed) == len(rows):

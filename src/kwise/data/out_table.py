@@ -13,6 +13,13 @@ Value = str | float | int | None
 Row = Mapping[str, Value]
 
 
+def readable(text: str) -> str:
+    """Text that every file and terminal can hold: bytes of file names that are no UTF-8 are escaped, as
+    \\udcfc.
+    """
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def area_rows(
     areas: Mapping[str, Sequence[float]], ed: int, es: int, ejection_fraction: float, frame_ms: float | None
 ) -> list[Row]:
@@ -72,7 +79,7 @@ def _column(values: list[Value]) -> tuple[list[Value], object]:
 
     known = [None if _unknown(value) else value for value in values]
     if any(isinstance(value, str) for value in known):
-        return [None if value is None else str(value) for value in known], pa.string()
+        return [None if value is None else readable(str(value)) for value in known], pa.string()
     whole = bool(known) and all(isinstance(value, int) for value in known)
     return known, pa.int64() if whole else pa.float64()
 
@@ -84,12 +91,14 @@ def _unknown(value: Value) -> bool:
 def _text(value: Value) -> str:
     if _unknown(value):
         return ""
-    return f"{value:.2f}" if isinstance(value, float) else str(value)
+    return f"{value:.2f}" if isinstance(value, float) else readable(str(value))
 
 
 def _plain(value: object) -> object:
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {readable(str(key)): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
+    if isinstance(value, str):
+        return readable(value)
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from kwise.data.beside import entries
-from kwise.data.out_table import Row, Value, write_csv, write_parquet
+from kwise.data.out_table import Row, Value, readable, write_csv, write_parquet
 from kwise.data.raw import format_of
 from kwise.predict.files import Asked, check_folder
 from kwise.predict.outputs import PHENOTYPES, RUN_CARD
@@ -125,7 +125,7 @@ def answer_job(job: Job, asked: Asked) -> Row:
 
 def failed_row(job: Job, error: str) -> Row:
     """The row of a scan that could not be answered."""
-    return {"file": job.name, "status": "failed", "error": error}
+    return {"file": readable(job.name), "status": "failed", "error": readable(error)}
 
 
 def row_of(job: Job) -> Row:
@@ -134,7 +134,7 @@ def row_of(job: Job) -> Row:
     """
     card, told = _read(job.folder / RUN_CARD), _read(job.folder / PHENOTYPES)
     measurement, simulated = card["measurement"], card["simulated"] or {}
-    row: dict[str, Value] = {"file": job.name, "status": "answered", "error": ""}
+    row: dict[str, Value] = {"file": readable(job.name), "status": "answered", "error": ""}
     row |= {"cautions": " | ".join(card["cautions"]), "case": card["case"]}
     row |= {name: measurement[name] for name in ("slices", "frames", "coils", "acceleration_achieved")}
     row |= {"simulated": simulated.get("simulated", ""), "labels": card["notes"].get("labels", "")}

@@ -4,12 +4,13 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import Tensor
 
 from kwise.checkpoint import Loaded, find_checkpoint, load_checkpoint, weights_sha256
+from kwise.data.out_table import readable
 from kwise.data.raw import open_any, with_kspace
 from kwise.models import MODELS
 from kwise.predict.answer import Answer
@@ -69,6 +70,7 @@ class Asked:
         """Answer one file into one folder."""
         check_folder(folder)
         scan = with_pixel_size(with_kspace(open_any(file, self.axes)), self.pixel_mm)
+        scan = replace(scan, case=readable(scan.case))  # the name of the file, as every format can hold it
         found = answer(scan, self.loaded)
         told = Delivery(
             found,

@@ -69,7 +69,7 @@ class Page:
 
 def write_page(path: Path, page: Page) -> None:
     """Write the page to `path`."""
-    path.write_text(render(page), encoding="utf-8")
+    path.write_text(render(page), encoding="utf-8", errors="backslashreplace")  # file names of any bytes
 
 
 def render(page: Page) -> str:
