@@ -228,6 +228,20 @@ def test_names_of_any_bytes_are_escaped_in_every_output(tmp_path: Path, checkpoi
     assert (answer / "dicom" / "images.dcm").is_file() and (answer / "images.mrd.h5").is_file()
 
 
+def test_links_to_folders_multiply_no_scan(tmp_path: Path) -> None:
+    source = tmp_path / "loop"
+    (source / "d" / "e").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    for folder in (source / "d", source / "d" / "e", tmp_path / "elsewhere"):
+        np.save(folder / "a.npy", np.ones((3, 16, 16)))
+    (source / "d" / "up").symlink_to("..")
+    (source / "d" / "e" / "self").symlink_to(".")
+    (source / "z link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "back").symlink_to(source / "d")
+    names = [name for _, name in cohort_of_predict.scans_below(source, tmp_path / "out")]
+    assert names == [str(Path(name)) for name in ("d/a.npy", "d/e/a.npy", "z link/a.npy")]
+
+
 def test_a_scan_that_is_a_folder_is_no_cohort(scans: Path) -> None:
     assert is_cohort(scans) and not is_cohort(scans / "series") and not is_cohort(scans / "one.h5")
 

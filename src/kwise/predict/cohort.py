@@ -96,16 +96,19 @@ def is_cohort(path: Path) -> bool:
 def scans_below(source: Path, leave_out: Path) -> Iterator[tuple[Path, str]]:
     """Every file below a folder, and every folder that is one scan, with its name relative to it, sorted.
 
-    `leave_out` is passed over, and what lies beside a scan and is none: `kwise.data.beside.entries`.
+    `leave_out` is passed over, what lies beside a scan and is none (`kwise.data.beside.entries`), and a folder
+    that a link leads to once more.
     """
-    out = leave_out.resolve()
+    out, walked = leave_out.resolve(), {source.resolve()}
 
     def walk(folder: Path) -> Iterator[Path]:
         for path in entries(folder):
             if path.resolve() == out:
                 continue
             if is_cohort(path):
-                yield from walk(path)
+                if path.resolve() not in walked:
+                    walked.add(path.resolve())
+                    yield from walk(path)
             else:
                 yield path
 
