@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -197,6 +198,31 @@ def die_on_damage(order: Order) -> None:
             return asked.answer(file, folder)
 
     cohort._worker.append(Deadly())  # type: ignore[arg-type]
+
+
+PARENT = """
+import multiprocessing, os, sys, time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from kwise.predict import cohort
+order = cohort.Order(Path(sys.argv[1]))
+pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), cohort._start_worker, (order,))
+print(pool.submit(os.getpid).result(), flush=True)
+time.sleep(600)
+"""
+
+
+def test_workers_end_when_their_parent_is_killed(checkpoint: Path) -> None:
+    """The worker holds the pipe of its parent's output: the pipe ends when both are gone."""
+    with subprocess.Popen([sys.executable, "-c", PARENT, str(checkpoint)], stdout=subprocess.PIPE) as run:
+        assert run.stdout is not None
+        worker = int(run.stdout.readline())
+        run.kill()
+        try:
+            run.communicate(timeout=30)
+        except subprocess.TimeoutExpired:
+            os.kill(worker, signal.SIGKILL)
+            raise
 
 
 def test_names_of_any_bytes_are_escaped_in_every_output(tmp_path: Path, checkpoint: Path) -> None:

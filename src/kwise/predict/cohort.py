@@ -7,8 +7,10 @@ before is not answered again unless the file, or what is asked of it, changed.
 import glob
 import json
 import multiprocessing
+import os
 import re
 import shutil
+import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -230,8 +232,17 @@ _worker: list[Asked] = []  # the checkpoint of this worker process, loaded once
 
 
 def _start_worker(order: Order) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True, name="kwise parent").start()
     torch.set_num_threads(1)  # workers share the cores; more threads in each would fight over them
     _worker.append(order.asked())
+
+
+def _end_with_parent() -> None:
+    """End this worker when the process that started it is gone, however: it would race the next attempt."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _work(job: Job) -> Row:
