@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+from kwise.atomic import part_of, parts_left, write_atomically
 from kwise.checkpoint import fingerprint
 from kwise.cli import main
 from kwise.data.kspace_file import write_scan
@@ -252,6 +253,19 @@ def test_names_of_any_bytes_are_escaped_in_every_output(tmp_path: Path, checkpoi
     assert card["case"] == "m\\udcfcller" and card["file"] == "m\\udcfcller.npy"
     assert "m\\udcfcller" in (answer / "report.html").read_text(encoding="utf-8")
     assert (answer / "dicom" / "images.dcm").is_file() and (answer / "images.mrd.h5").is_file()
+
+
+def test_the_longest_names_are_answered(tmp_path: Path, checkpoint: Path) -> None:
+    (tmp_path / "scans").mkdir()
+    name = "L" * 251 + ".npy"  # 255 bytes, all that file systems allow
+    np.save(tmp_path / "scans" / name, np.ones((3, 16, 16)))
+    (row,) = predict_folder(tmp_path / "scans", tmp_path / "out", Order(checkpoint))
+    assert row["status"] == "answered" and (tmp_path / "out" / name / "run.json").is_file(), row
+    kept = tmp_path / ("x" * 255)
+    write_atomically(kept, lambda part: part.write_text("whole"))
+    assert kept.read_text() == "whole" and not list(tmp_path.rglob("*.part"))
+    part_of(kept).touch()
+    assert parts_left(kept) == [part_of(kept)] and parts_left(tmp_path / "y") == []
 
 
 def test_links_to_folders_multiply_no_scan(tmp_path: Path) -> None:

@@ -1,10 +1,25 @@
 """Writing a file whole or not at all."""
 
 import errno
+import hashlib
 import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+
+
+def part_of(path: Path) -> Path:
+    """A temporary place beside `path` of this process: hidden, and short however long the name of `path` is."""
+    return path.with_name(f"{_stem(path)}.{os.getpid()}.part")
+
+
+def parts_left(path: Path) -> list[Path]:
+    """The temporary places beside `path` that are there, of any process."""
+    return list(path.parent.glob(f"{_stem(path)}.*.part"))
+
+
+def _stem(path: Path) -> str:
+    return f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}"
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -15,7 +30,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """
     if not path.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))  # not of `temporary`
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = part_of(path)
     try:
         write(temporary)
         with temporary.open("rb+") as file:

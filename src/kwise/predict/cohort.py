@@ -4,14 +4,12 @@ Files are answered one at a time in each worker process, so memory holds one sca
 before is not answered again unless the file, or what is asked of it, changed.
 """
 
-import glob
 import json
 import multiprocessing
 import os
-import re
 import shutil
 import threading
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -20,6 +18,7 @@ from typing import Any
 
 import torch
 
+from kwise.atomic import parts_left
 from kwise.data.beside import entries
 from kwise.data.out_table import Row, Value, readable, write_csv, write_parquet
 from kwise.data.raw import format_of
@@ -98,8 +97,8 @@ def is_cohort(path: Path) -> bool:
 def scans_below(source: Path, leave_out: Path) -> Iterator[tuple[Path, str]]:
     """Every file below a folder, and every folder that is one scan, with its name relative to it, sorted.
 
-    `leave_out` is passed over, what lies beside a scan and is none (`kwise.data.beside.entries`), and a folder
-    that a link leads to once more.
+    `leave_out` is passed over, what lies beside a scan and is none (`kwise.data.beside.entries`), and a
+    folder that a link leads to once more.
     """
     out, walked = leave_out.resolve(), {source.resolve()}
 
@@ -152,8 +151,8 @@ def row_of(job: Job) -> Row:
 
 
 def answered_before(job: Job, asked: Asked) -> bool:
-    """Whether this very file was answered before by the same kwise, weights, calibration and pixel size, with
-    all the outputs asked for now.
+    """Whether this very file was answered before by the same kwise, weights and calibration, told the same
+    pixel size and axes, with all the outputs asked for now.
     """
     try:
         card = _read(job.folder / RUN_CARD)
@@ -161,17 +160,10 @@ def answered_before(job: Job, asked: Asked) -> bool:
         return (
             card["asked"] == asked.question()
             and card["file_state"] == file_state(job.path)
-            and _axes_told(card["notes"]) == asked.axes
             and set(asked.outputs) <= set(card["outputs"])
         )
     except (OSError, ValueError, KeyError, TypeError):
         return False
-
-
-def _axes_told(notes: Mapping[str, str]) -> str | None:
-    """The axes that somebody told for an array, from the notes of its scan; None where nobody did."""
-    told = re.fullmatch(r"read as \((.*)\), as told", notes.get("axes", ""))
-    return None if told is None else told[1]
 
 
 def with_all_columns(rows: Sequence[Row]) -> list[Row]:
@@ -204,7 +196,7 @@ def _answered(jobs: Sequence[Job], asked: Asked, order: Order, workers: int) -> 
 
 def _sweep(job: Job) -> None:
     """Remove what a worker that died, or was ended because another one had, had begun to write of a scan."""
-    for left in job.folder.parent.glob(f".{glob.escape(job.folder.name)}.*.part"):
+    for left in parts_left(job.folder):
         shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 

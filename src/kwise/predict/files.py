@@ -1,6 +1,5 @@
 """K-space file -> files that hold the answer, each of them whole or not there."""
 
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -9,6 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from kwise.atomic import part_of
 from kwise.checkpoint import Loaded, find_checkpoint, load_checkpoint, weights_sha256
 from kwise.data.out_table import readable
 from kwise.data.raw import open_any, with_kspace
@@ -64,7 +64,7 @@ class Asked:
 
     def question(self) -> dict[str, object]:
         """What decides the answers beside the files, as their run cards tell it."""
-        return question(self.loaded, self.weights, self.pixel_mm)
+        return question(self.loaded, self.weights, self.pixel_mm, self.axes)
 
     def answer(self, file: Path | str, folder: Path | str) -> Answer:
         """Answer one file into one folder."""
@@ -81,6 +81,7 @@ class Asked:
             self.command,
             tuple(self.outputs),
             pixel_mm=self.pixel_mm,
+            axes=self.axes,
         )
         write_outputs(Path(folder), told, self.outputs)
         return found
@@ -114,7 +115,7 @@ def write_outputs(folder: Path, told: Delivery, outputs: Mapping[str, Output]) -
 
     They are written beside it first: whatever fails while writing leaves the folder as it was.
     """
-    part = folder.absolute().with_name(f".{folder.absolute().name}.{os.getpid()}.part")
+    part = part_of(folder.absolute())
     try:
         part.mkdir(parents=True)
         for output in outputs.values():

@@ -31,7 +31,7 @@ class Delivery:
     """All that an output may tell: an answer, the checkpoint, its `weights` (SHA-256), the `file` answered.
 
     `source` is where that file lies, None if nowhere; `command` the words that asked for the answer,
-    `outputs` the names of the formats it is written in; `pixel_mm` (y, x) was told by the user, None if not.
+    `outputs` the names of the formats it is written in; `pixel_mm` (y, x) and `axes` were told by the user, None if not.
     `reference` (z, t, y, x) is an image to show labels on, never used for the answer.
     """
 
@@ -44,6 +44,7 @@ class Delivery:
     outputs: tuple[str, ...] = ()
     reference: Tensor | None = None
     pixel_mm: tuple[float, float] | None = None
+    axes: str | None = None
 
     def image(self) -> tuple[Tensor, str]:
         """Magnitude (z, t, y, x) that labels lie on, and what it is: a reconstruction, else zero-filled."""
@@ -115,7 +116,7 @@ def write_phenotypes(folder: Path, told: Delivery) -> None:
     write_json(folder / PHENOTYPES, content)
     card = run_card(found, told.loaded, told.weights, told.file, told.command)
     card |= {"file_state": file_state(told.source), "outputs": list(told.outputs)}
-    card |= {"asked": question(told.loaded, told.weights, told.pixel_mm)}
+    card |= {"asked": question(told.loaded, told.weights, told.pixel_mm, told.axes)}
     write_json(folder / RUN_CARD, card)
 
 

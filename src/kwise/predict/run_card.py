@@ -62,7 +62,9 @@ def _model(loaded: Loaded, weights: str) -> dict[str, object]:
     }
 
 
-def question(loaded: Loaded, weights: str, pixel_mm: tuple[float, float] | None) -> dict[str, object]:
+def question(
+    loaded: Loaded, weights: str, pixel_mm: tuple[float, float] | None, axes: str | None
+) -> dict[str, object]:
     """What decides the answer to a file beside the file itself: an answer to the same question stands."""
     calibration = None if loaded.calibration is None else _sha256(asdict(loaded.calibration))
     return {
@@ -71,6 +73,7 @@ def question(loaded: Loaded, weights: str, pixel_mm: tuple[float, float] | None)
         "preprocessing_sha256": _sha256(loaded.preprocessing),
         "calibration_sha256": calibration,
         "pixel_mm": None if pixel_mm is None else list(pixel_mm),
+        "axes": axes,
     }
 
 
