@@ -229,13 +229,13 @@ def test_workers_end_when_their_parent_is_killed(checkpoint: Path) -> None:
 def test_names_of_any_bytes_are_escaped_in_every_output(tmp_path: Path, checkpoint: Path) -> None:
     pytest.importorskip("highdicom", reason="highdicom is not installed: no DICOM")
     scans, out = tmp_path / "scans", tmp_path / "out"
-    scans.mkdir()
+    name = Path(os.fsdecode(b"d\xfc")) / os.fsdecode(b"m\xfcller.npy")
     try:
-        for name in (b"m\xfcller.npy", b"\xff.txt"):
-            Path(os.fsdecode(os.fsencode(scans) + b"/" + name)).touch()
+        (scans / name).parent.mkdir(parents=True)
     except OSError:
         pytest.skip("this file system has names of UTF-8 alone")
-    np.save(scans / os.fsdecode(b"m\xfcller.npy"), np.random.default_rng(0).random((3, 16, 16)))
+    (scans / os.fsdecode(b"\xff.txt")).write_text("not a scan")
+    np.save(scans / name, np.random.default_rng(0).random((3, 16, 16)))
     words = ["predict", str(scans), "-o", str(out), "--checkpoint", str(checkpoint)]
     run = subprocess.run(
         [sys.executable, "-m", "kwise", *words, "--also", "dicom", "mrd", "parquet"],
@@ -243,12 +243,12 @@ def test_names_of_any_bytes_are_escaped_in_every_output(tmp_path: Path, checkpoi
         env=os.environ | {"PYTHONIOENCODING": "utf-8:strict"},
         check=False,
     )
-    assert run.returncode == 0 and not run.stderr, run.stderr
-    assert b"] m\\udcfcller.npy: " in run.stdout
+    assert run.returncode == 0 and not run.stderr, (run.stdout, run.stderr)
+    assert b"] d\\udcfc/m\\udcfcller.npy: " in run.stdout
     table = table_of(out)
-    assert table["m\\udcfcller.npy"]["status"] == "answered", table
+    assert table["d\\udcfc/m\\udcfcller.npy"]["status"] == "answered", table
     assert table["\\udcff.txt"]["status"] == "failed"
-    answer = out / os.fsdecode(b"m\xfcller.npy")
+    answer = out / name
     card = json.loads((answer / "run.json").read_text(encoding="utf-8"))
     assert card["case"] == "m\\udcfcller" and card["file"] == "m\\udcfcller.npy"
     assert "m\\udcfcller" in (answer / "report.html").read_text(encoding="utf-8")

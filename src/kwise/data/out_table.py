@@ -70,7 +70,12 @@ def write_parquet(path: Path, rows: Sequence[Row]) -> None:
     names = list(rows[0]) if rows else []
     columns = {name: _column([row[name] for row in rows]) for name in names}
     table = pa.table({name: pa.array(values, type=kind) for name, (values, kind) in columns.items()})
-    write_atomically(path, lambda part: parquet.write_table(table, part))
+
+    def write(part: Path) -> None:
+        with part.open("wb") as file:  # opened here: Arrow takes no path that is not UTF-8
+            parquet.write_table(table, file)
+
+    write_atomically(path, write)
 
 
 def _column(values: list[Value]) -> tuple[list[Value], object]:
