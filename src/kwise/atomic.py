@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def part_of(path: Path) -> Path:
-    """A temporary place beside `path` of this process: hidden, and short however long the name of `path` is."""
+    """A temporary place of this process beside `path`: hidden, and short however long that name is."""
     return path.with_name(f"{_stem(path)}.{os.getpid()}.part")
 
 

@@ -31,7 +31,8 @@ class Delivery:
     """All that an output may tell: an answer, the checkpoint, its `weights` (SHA-256), the `file` answered.
 
     `source` is where that file lies, None if nowhere; `command` the words that asked for the answer,
-    `outputs` the names of the formats it is written in; `pixel_mm` (y, x) and `axes` were told by the user, None if not.
+    `outputs` the names of the formats it is written in; `pixel_mm` (y, x) and `axes` were told by the user,
+    None if not.
     `reference` (z, t, y, x) is an image to show labels on, never used for the answer.
     """
 
