@@ -4,6 +4,7 @@ stopped.
 
 import csv
 import math
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,7 +22,9 @@ from kwise.report.study_page import verdict
 from kwise.sampling import draw_mask, lines_in_words, load_mask, save_mask
 from kwise.seeding import generator
 from kwise.study import Plan, check_plan, run_study
+from kwise.study.deliver import deliver
 from kwise.study.masks import joint_choice
+from kwise.study.plan import Judgement
 from kwise.study.scores import Row, case_scores
 from kwise.types import IGNORE, Scan
 
@@ -254,6 +257,23 @@ def test_a_mask_from_a_file_has_its_own_r(tmp_path: Path, checkpoint: Path) -> N
     save_mask(file, draw_mask("uniform", 64, 12, 6.0, generator("mine")))
     rows = run_study(check_plan(Plan((checkpoint,), n=2, masks=(str(file),))), tmp_path / "out", processes=1)
     assert {(r["mask"], r["acceleration"]) for r in rows} == {("mine.txt", 6.0)}
+
+
+def test_mask_files_of_one_name_are_told_apart(tmp_path: Path, checkpoint: Path) -> None:
+    files = [tmp_path / folder / "mask.npy" for folder in ("a", "b")]
+    for i, file in enumerate(files):
+        file.parent.mkdir()
+        save_mask(file, draw_mask("uniform", 64, 12, 4.0 + 2 * i, generator("named", i)))
+    masks = (str(files[0]), str(files[1]), str(tmp_path / "b" / ".." / "a" / "mask.npy"))
+    plan = check_plan(Plan((checkpoint,), n=2, masks=(*masks, "uniform", "uniform"), accelerations=(2.0,)))
+    rows = run_study(plan, tmp_path / "out", processes=1)
+    told = Counter((r["mask"], r["acceleration"]) for r in rows)
+    assert told == {("uniform", 2.0): 2, ("a/mask.npy", 4.0): 2, ("b/mask.npy", 6.0): 2}
+    wish = Judgement(("area_ef",), {"area_ef": 5000.0})
+    deliver(plan, rows, wish, tmp_path / "out")
+    assert torch.equal(load_mask(tmp_path / "out" / "mask.npy", 64, 12), load_mask(files[1], 64, 12))
+    alone = check_plan(Plan((checkpoint,), n=2, masks=masks[:1]))
+    assert {r["mask"] for r in run_study(alone, tmp_path / "out", processes=1)} == {"mask.npy"}
 
 
 def test_files_without_labels_are_judged_by_the_models_own_answer(tmp_path: Path, checkpoint: Path) -> None:

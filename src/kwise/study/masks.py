@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kwise.report.endpoints import ENDPOINTS
 from kwise.report.study import Line, study_lines
-from kwise.sampling import MASKS, achieved_acceleration, draw_mask, lines_in_words, load_mask, save_mask
+from kwise.sampling import achieved_acceleration, draw_mask, lines_in_words, load_mask, save_mask
 from kwise.seeding import generator
 from kwise.study.bench import Bench
 from kwise.study.plan import Judgement, Plan
@@ -47,9 +47,8 @@ def write_mask(plan: Plan, folder: Path, choice: Choice, wish: Judgement) -> lis
     shape, common = _shape(bench_of(plan, plan.checkpoints[plan.labels.index(label)]))
     fits = common and wish.grid in (None, shape)
     shape = shape if wish.grid is None else wish.grid
-    given = [m for m in plan.masks if Path(m).name == name and m not in MASKS]
-    if given:
-        return [_written(folder, load_mask(given[0], *shape), f"{name}, as it was given")]
+    if given := plan.mask_files.get(name):
+        return [_written(folder, load_mask(given, *shape), f"{name}, as it was given")]
     if not fits:
         about = f"{name}, R = {rate:g}: a draw on this grid that was not run on the cohort"
         return [_written(folder, draw_mask(name, *shape, rate, _words(name, rate, 0)), about)]

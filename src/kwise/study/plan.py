@@ -3,6 +3,7 @@ disk.
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -54,14 +55,22 @@ class Plan:
     @property
     def cells(self) -> tuple["Cell", ...]:
         """Every checkpoint x mask x R, in the order they run: all masks of the smallest R first."""
-        rates = sorted(set(self.accelerations))
-        families = [m for m in self.masks if m in MASKS]
-        files = [m for m in self.masks if m not in MASKS]
+        rates, files = sorted(set(self.accelerations)), self.mask_files
+        families = [m for m in dict.fromkeys(self.masks) if m in MASKS]
+        drawn = [(m, m, r) for r in rates for m in families]
         return tuple(
-            Cell(label, checkpoint, mask, rate)
+            Cell(label, checkpoint, mask, rate, name)
             for label, checkpoint in zip(self.labels, self.checkpoints)
-            for mask, rate in [(m, r) for r in rates for m in families] + [(m, None) for m in files]
+            for mask, name, rate in [*drawn, *((path, name, None) for name, path in files.items())]
         )
+
+    @property
+    def mask_files(self) -> dict[str, str]:
+        """A short name, each different, -> path of every mask that is a file: that of the file, behind its
+        folder's where another file has the same.
+        """
+        paths = {Path(m).resolve(): m for m in self.masks if m not in MASKS}
+        return dict(zip(_short_names(list(paths.values())), paths.values()))
 
 
 @dataclass(frozen=True)
@@ -80,23 +89,22 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Cell:
-    """One model, one mask family at one R (None: a mask from a file, which has its own)."""
+    """One model, one mask family at one R (None: a mask from a file, which has its own); `mask_name` is the
+    family, or the short name of the file.
+    """
 
     label: str
     checkpoint: Path
     mask: str
     acceleration: float | None
-
-    @property
-    def mask_name(self) -> str:
-        """The family, or the stem of the mask's file."""
-        return self.mask if self.mask in MASKS else Path(self.mask).name
+    mask_name: str
 
     def file(self, folder: Path, plan: Plan) -> Path:
         """Where its scores lie; whatever would change them (weights, calibration, cohort, mask) changes the
         name.
         """
-        mask = self.mask if self.mask in MASKS else _digest(Path(self.mask))
+        # Rows tell the name: a file that is called differently beside others is another cell.
+        mask = self.mask if self.mask in MASKS else f"{self.mask_name} {_digest(Path(self.mask))}"
         calibration = self.checkpoint / CALIBRATION
         model = fingerprint(self.checkpoint), _digest(self.checkpoint / CONFIG)
         bounds = _digest(calibration) if calibration.is_file() else ""
@@ -125,6 +133,18 @@ def check_plan(plan: Plan) -> Plan:
         )
     folders = tuple(find_checkpoint(folder) for folder in plan.checkpoints)
     return replace(plan, checkpoints=folders)
+
+
+def _short_names(paths: Sequence[str]) -> list[str]:
+    """The last parts of every path, as few as tell it from the others."""
+    parts = [Path(path).absolute().parts for path in paths]
+
+    def name(mine: tuple[str, ...]) -> str:
+        lengths = range(1, len(mine) + 1)
+        n = next(n for n in lengths if sum(other[-n:] == mine[-n:] for other in parts) == 1)
+        return "/".join(mine[-n:])
+
+    return [name(mine) for mine in parts]
 
 
 def _digest(file: Path) -> str:
