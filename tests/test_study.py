@@ -276,6 +276,29 @@ def test_mask_files_of_one_name_are_told_apart(tmp_path: Path, checkpoint: Path)
     assert {r["mask"] for r in run_study(alone, tmp_path / "out", processes=1)} == {"mask.npy"}
 
 
+def test_scores_of_files_that_have_changed_are_not_taken_over(tmp_path: Path, checkpoint: Path) -> None:
+    folder = tmp_path / "scans"
+    (folder / "study").mkdir(parents=True)
+
+    def put(name: str, seed: int) -> None:
+        drawn = torch.randn(1, 1, 4, 32, 32, dtype=torch.complex64, generator=generator("put", seed))
+        write_scan(folder / name, Scan(name, kspace=drawn))
+
+    def run() -> list[Row]:
+        wish = Plan((checkpoint,), dataset=str(folder), accelerations=(2.0,), masks=("uniform",))
+        plan = check_plan(wish)
+        return run_study(plan, folder / "study", 1, lambda cell, rows, seconds: seen.append(seconds == 0))
+
+    seen: list[bool] = []
+    put("a.h5", 0)
+    first, again = run(), run()
+    put("a.h5", 1)
+    changed = run()
+    put("b.h5", 2)
+    assert len(run()) == 2 and seen == [False, True, False, False]
+    assert list(map(str, first)) == list(map(str, again)) != list(map(str, changed))
+
+
 def test_files_without_labels_are_judged_by_the_models_own_answer(tmp_path: Path, checkpoint: Path) -> None:
     folder = tmp_path / "scans"
     folder.mkdir()

@@ -12,6 +12,7 @@ from kwise.data import DATASETS
 from kwise.models.controls import CONTROLS
 from kwise.nearest import one_of
 from kwise.sampling import MASKS
+from kwise.study.state import state_of
 from kwise.uncertainty import CALIBRATION
 
 ACCELERATIONS = (2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
@@ -26,7 +27,7 @@ class Plan:
 
     `masks` are names of MASKS or files that `load_mask` reads, which have their own R. `snr` None: drawn per
     case as in training (15 to 60). `control` is a word of CONTROLS: what the answers would be without the
-    evidence.
+    evidence. `stored` tells one state of the cohort's files from another; `check_plan` finds it.
     """
 
     checkpoints: tuple[Path, ...]
@@ -38,6 +39,7 @@ class Plan:
     masks: tuple[str, ...] = FAMILIES
     snr: float | None = None
     control: str | None = None
+    stored: str = ""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -109,14 +111,18 @@ class Cell:
         model = fingerprint(self.checkpoint), _digest(self.checkpoint / CONFIG)
         bounds = _digest(calibration) if calibration.is_file() else ""
         cohort = plan.dataset, plan.root, plan.split, plan.n, plan.snr, plan.control
-        words = (SCORES_VERSION, *model, bounds, *cohort, mask, self.acceleration)
+        words = [SCORES_VERSION, *model, bounds, *cohort, mask, self.acceleration]
+        if plan.stored:
+            words.append(plan.stored)
         key = hashlib.sha256("\x1f".join(map(str, words)).encode()).hexdigest()[:10]
         rate = "file" if self.acceleration is None else f"R{self.acceleration:g}"
         return folder / "cells" / f"{self.label}_{Path(self.mask).stem}_{rate}_{key}.csv"
 
 
 def check_plan(plan: Plan) -> Plan:
-    """The plan, its checkpoints found; ValueError for checkpoints, masks or data sets there are none of."""
+    """The plan, its checkpoints found and its cohort's files looked up; ValueError for checkpoints, masks or
+    data sets there are none of.
+    """
     for mask in plan.masks:
         if mask not in MASKS and not Path(mask).is_file():
             raise ValueError(f"choosing a mask: got {mask!r}; wanted a file, or {one_of(mask, MASKS)}")
@@ -132,7 +138,8 @@ def check_plan(plan: Plan) -> Plan:
             f"choosing a control: got {plan.control!r}; wanted {one_of(plan.control, CONTROLS)}"
         )
     folders = tuple(find_checkpoint(folder) for folder in plan.checkpoints)
-    return replace(plan, checkpoints=folders)
+    stored = state_of(plan.dataset, plan.root, plan.split, plan.n)
+    return replace(plan, checkpoints=folders, stored=stored)
 
 
 def _short_names(paths: Sequence[str]) -> list[str]:
