@@ -16,6 +16,7 @@ from kwise.cli import main
 from kwise.data.kspace_file import write_scan
 from kwise.report.coverage import coverage_rows
 from kwise.report.endpoints import ENDPOINTS, expand
+from kwise.report.results import read_scores
 from kwise.report.statistics import bootstrap_interval, share_interval
 from kwise.report.study import Point, best_line, largest_allowed, mean_heart_error, study_lines, summary_rows
 from kwise.report.study_page import verdict
@@ -311,9 +312,45 @@ def test_files_without_labels_are_judged_by_the_models_own_answer(tmp_path: Path
     mask = torch.zeros(1, 4, 32, 32, dtype=torch.bool)
     mask[:, :, ::2] = True
     write_scan(tmp_path / "half.h5", Scan("half", kspace=kspace, mask=mask))
-    plan = check_plan(Plan((checkpoint,), dataset=str(tmp_path / "half.h5"), masks=("uniform",)))
     with pytest.raises(ValueError, match=r"half\.h5: got 50 % of its k-space; wanted a fully sampled scan"):
-        run_study(plan, tmp_path / "again", processes=1)
+        check_plan(Plan((checkpoint,), dataset=str(tmp_path / "half.h5"), masks=("uniform",)))
+
+
+def test_what_cannot_be_studied_is_left_out_and_counted(
+    tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, mask = tmp_path / "scans", tmp_path / "mine.txt"
+    folder.mkdir()
+    save_mask(mask, draw_mask("uniform", 32, 4, 4.0, generator("left out")))
+    for name, frames in (("a.h5", 4), ("b.h5", 3), ("c.h5", 4)):
+        shape = 1, 1, frames, 32, 32
+        kspace = torch.randn(shape, dtype=torch.complex64, generator=generator(name))
+        write_scan(folder / name, Scan(name, kspace=kspace))
+    data = (folder / "c.h5").read_bytes()
+    (folder / "c.h5").write_bytes(data[: len(data) // 2])
+    words = ["study", str(checkpoint), "--dataset", str(folder), "--processes", "1", "--endpoint", "dice"]
+    words.append("-o")
+    assert main([*words, str(tmp_path / "out"), "--mask", str(mask)]) == 0
+    told, page = capsys.readouterr().out, (tmp_path / "out" / "study.html").read_text()
+    for text in (told, page):
+        assert "Left out: 2 of 3 files" in text and "Left out: c.h5: reading" in text
+        assert "Left out: b.h5: reading mask" in text and "3 frames" in text
+    assert [r["case"] for r in read_scores(tmp_path / "out" / "scores.csv")] == ["a.h5"]
+    # A study whose mask fits more of them has other cases, so no cell of the first one.
+    assert main([*words, str(tmp_path / "out"), "--mask", "uniform", "--acceleration", "2"]) == 0
+    assert len(read_scores(tmp_path / "out" / "scores.csv")) == 2
+    (folder / "a.h5").unlink()
+    assert main([*words, str(tmp_path / "out"), "--mask", str(mask)]) == 2
+    assert "got nobody who can be studied" in capsys.readouterr().err
+
+
+def test_a_mask_that_fits_nobody_is_refused_before_anything_is_simulated(
+    tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_mask(tmp_path / "m.txt", torch.ones(12, 60, dtype=torch.bool))
+    monkeypatch.setattr("kwise.study.bench.simulate", None)
+    with pytest.raises(ValueError, match=r"got shape \(12, 60\); wanted \(12 frames, 64 lines\)"):
+        check_plan(Plan((checkpoint,), masks=(str(tmp_path / "m.txt"),)))
 
 
 @pytest.mark.parametrize(

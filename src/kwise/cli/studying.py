@@ -91,7 +91,7 @@ def add_calibrate(verb: Verb) -> None:
 def run_study_verb(options: argparse.Namespace) -> None:
     """Run, or go on with, a study; print a line per cell, then its verdicts."""
     from kwise.checkpoint import find_checkpoint
-    from kwise.study.deliver import deliver
+    from kwise.study.deliver import deliver, left_out_words
     from kwise.study.plan import ACCELERATIONS, FAMILIES, Judgement, Plan, check_plan
     from kwise.study.run import run_study
 
@@ -114,6 +114,8 @@ def run_study_verb(options: argparse.Namespace) -> None:
     folder = options.output
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"writing a study to {folder}: got a file of that name; wanted a folder, new or not")
+    for sentence in left_out_words(plan):
+        print(sentence)
     rows = run_study(plan, folder, options.processes, partial(_tell, wish, len(plan.cells), [0]))
     for sentence in deliver(plan, rows, wish, folder):
         print(sentence)

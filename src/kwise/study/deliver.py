@@ -44,10 +44,17 @@ def deliver(plan: Plan, rows: Sequence[Row], wish: Judgement, folder: Path) -> l
         write_scores(folder / "coverage.csv", coverage)
     page = StudyPage(
         "How far can this acquisition be accelerated?", lines, figures, coverage, _facts(plan, about, wish),
-        _cautions(rows, cohort.left_out, plan), mask_words,
+        _cautions(rows, plan), mask_words,
     )  # fmt: skip
     write_atomically(folder / "study.html", lambda part: write_study_page(part, page))
     return [*verdicts, *mask_words]
+
+
+def left_out_words(plan: Plan) -> list[str]:
+    """How many files a study left out, then which and why, a sentence each; nothing where it took all."""
+    out, n = plan.roll.left_out, len(plan.roll.cases)
+    head = [f"Left out: {len(out)} of {len(out) + n} files of {plan.dataset}, which no number here knows of."]
+    return [*head, *(f"Left out: {told}" for told in out)] if out else []
 
 
 def _mask(plan: Plan, lines: Sequence[Line], wish: Judgement, folder: Path) -> list[str]:
@@ -84,7 +91,7 @@ def _facts(plan: Plan, about: str, wish: Judgement) -> dict[str, str]:
     }
 
 
-def _cautions(rows: Sequence[Row], left_out: Sequence[str], plan: Plan) -> list[str]:
+def _cautions(rows: Sequence[Row], plan: Plan) -> list[str]:
     sentences = []
     if plan.control is not None:
         sentences.append(f"Control {plan.control}: the model did not see the evidence it was asked about.")
@@ -102,6 +109,6 @@ def _cautions(rows: Sequence[Row], left_out: Sequence[str], plan: Plan) -> list[
             "gets wrong there is "
             "not counted."
         )
-    sentences += [f"Left out: {told}" for told in left_out]
+    sentences += left_out_words(plan)
     sentences.append("The largest R of several masks is a choice after the fact: confirm it on other cases.")
     return sentences

@@ -4,7 +4,7 @@ disk.
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kwise.checkpoint import CONFIG, find_checkpoint, fingerprint
@@ -12,6 +12,8 @@ from kwise.data import DATASETS
 from kwise.models.controls import CONTROLS
 from kwise.nearest import one_of
 from kwise.sampling import MASKS
+from kwise.study.cohort import open_cohort
+from kwise.study.roll import Roll, call_roll
 from kwise.study.state import state_of
 from kwise.uncertainty import CALIBRATION
 
@@ -27,7 +29,8 @@ class Plan:
 
     `masks` are names of MASKS or files that `load_mask` reads, which have their own R. `snr` None: drawn per
     case as in training (15 to 60). `control` is a word of CONTROLS: what the answers would be without the
-    evidence. `stored` tells one state of the cohort's files from another; `check_plan` finds it.
+    evidence. `stored` tells one state of the cohort's files from another, `roll` who of them can be studied:
+    `check_plan` finds both.
     """
 
     checkpoints: tuple[Path, ...]
@@ -40,6 +43,7 @@ class Plan:
     snr: float | None = None
     control: str | None = None
     stored: str = ""
+    roll: Roll = field(default_factory=Roll)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -113,15 +117,15 @@ class Cell:
         cohort = plan.dataset, plan.root, plan.split, plan.n, plan.snr, plan.control
         words = [SCORES_VERSION, *model, bounds, *cohort, mask, self.acceleration]
         if plan.stored:
-            words.append(plan.stored)
+            words += [plan.stored, *plan.roll.cases]
         key = hashlib.sha256("\x1f".join(map(str, words)).encode()).hexdigest()[:10]
         rate = "file" if self.acceleration is None else f"R{self.acceleration:g}"
         return folder / "cells" / f"{self.label}_{Path(self.mask).stem}_{rate}_{key}.csv"
 
 
 def check_plan(plan: Plan) -> Plan:
-    """The plan, its checkpoints found and its cohort's files looked up; ValueError for checkpoints, masks or
-    data sets there are none of.
+    """The plan, its checkpoints found and its cohort read; ValueError for checkpoints, masks or data sets
+    there are none of, and for a cohort of whom nobody can be studied.
     """
     for mask in plan.masks:
         if mask not in MASKS and not Path(mask).is_file():
@@ -139,7 +143,9 @@ def check_plan(plan: Plan) -> Plan:
         )
     folders = tuple(find_checkpoint(folder) for folder in plan.checkpoints)
     stored = state_of(plan.dataset, plan.root, plan.split, plan.n)
-    return replace(plan, checkpoints=folders, stored=stored)
+    cohort = open_cohort(plan.dataset, plan.root, plan.split, plan.n)
+    roll = call_roll(cohort, bool(stored), list(plan.mask_files.values()))
+    return replace(plan, checkpoints=folders, stored=stored, roll=roll)
 
 
 def _short_names(paths: Sequence[str]) -> list[str]:

@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
 from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
@@ -27,7 +28,6 @@ def run_study(plan: Plan, folder: Path, processes: int = 2, tell: Tell | None = 
 
     `tell(cell, rows, seconds)` hears of each cell as it is done (0 s: it was there).
     """
-    open_cohort(plan.dataset, plan.root, plan.split, plan.n)  # complains at once, not from a worker
     (folder / "cells").mkdir(parents=True, exist_ok=True)
     waiting = []
     for cell in plan.cells:
@@ -73,9 +73,9 @@ def run_cell(plan: Plan, cell: Cell, folder: Path) -> float:
 @lru_cache(maxsize=1)
 def bench_of(plan: Plan, checkpoint: Path) -> Bench:
     """The bench of one checkpoint of a plan; the last one is kept, its scans simulated once."""
-    return open_bench(
-        checkpoint, open_cohort(plan.dataset, plan.root, plan.split, plan.n), plan.snr, plan.control
-    )
+    cohort = open_cohort(plan.dataset, plan.root, plan.split, plan.n)
+    called = replace(cohort, cases=plan.roll.cases) if plan.roll.cases else cohort
+    return open_bench(checkpoint, called, plan.snr, plan.control)
 
 
 def _rows(bench: Bench, cell: Cell) -> Iterator[Row]:
