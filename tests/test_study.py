@@ -344,6 +344,26 @@ def test_what_cannot_be_studied_is_left_out_and_counted(
     assert "got nobody who can be studied" in capsys.readouterr().err
 
 
+def test_noise_of_measured_kspace_is_its_own(
+    tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    kspace = torch.randn(1, 1, 4, 32, 32, dtype=torch.complex64, generator=generator("noise"))
+    write_scan(folder / "full.h5", Scan("full", kspace=kspace))
+    words = ["study", str(checkpoint), "--dataset", str(folder), "--processes", "1", "--mask", "uniform"]
+    words += ["--acceleration", "2", "--endpoint", "dice", "-o", str(tmp_path / "out")]
+    assert main([*words, "--snr", "3"]) == 2
+    told = capsys.readouterr().err
+    assert "got SNR 3 for full.h5" in told and told.count("\n") == 1
+    assert main(words) == 0
+    page = (tmp_path / "out" / "study.html").read_text()
+    assert "<td>as measured</td>" in page and "SNR" not in page
+    np.save(folder / "image.npy", np.ones((1, 4, 32, 32), dtype=np.float32))
+    assert main(words) == 0
+    assert "as measured in 1 of 2 cases; SNR drawn" in (tmp_path / "out" / "study.html").read_text()
+
+
 def test_a_mask_that_fits_nobody_is_refused_before_anything_is_simulated(
     tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -78,7 +78,7 @@ def _facts(plan: Plan, about: str, wish: Judgement) -> dict[str, str]:
     files = zip(plan.labels, plan.checkpoints)
     return {
         "cohort": about,
-        "noise": "SNR drawn per case, 15 to 60" if plan.snr is None else f"SNR {plan.snr:g}",
+        "noise": _noise(plan),
         "judged by": f"the {wish.statistic} over cases with its 95 % bootstrap interval (2,000 resamples of "
         f"cases)",
         "allowed": "the largest R at which, and at every smaller R tested, the whole interval keeps to the "
@@ -89,6 +89,15 @@ def _facts(plan: Plan, about: str, wish: Judgement) -> dict[str, str]:
         "checkpoints": "; ".join(f"{label}: weights {fingerprint(folder)}" for label, folder in files),
         "software": f"kwise {__version__}",
     }
+
+
+def _noise(plan: Plan) -> str:
+    """What noise the measurements hold: that of the scanner where k-space was stored, else what was drawn."""
+    drawn = "SNR drawn per case, 15 to 60" if plan.snr is None else f"SNR {plan.snr:g}"
+    n, measured = len(plan.roll.cases), len(plan.roll.measured)
+    if not measured:
+        return drawn
+    return "as measured" if measured == n else f"as measured in {measured} of {n} cases; {drawn} in the others"
 
 
 def _cautions(rows: Sequence[Row], plan: Plan) -> list[str]:

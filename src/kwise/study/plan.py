@@ -145,6 +145,9 @@ def check_plan(plan: Plan) -> Plan:
     stored = state_of(plan.dataset, plan.root, plan.split, plan.n)
     cohort = open_cohort(plan.dataset, plan.root, plan.split, plan.n)
     roll = call_roll(cohort, bool(stored), list(plan.mask_files.values()))
+    if plan.snr is not None and roll.measured:
+        got = f"SNR {plan.snr:g} for {roll.measured[0]}, k-space that keeps the noise it was measured with"
+        raise ValueError(f"planning a study: got {got}; wanted magnitude images, or no --snr")
     return replace(plan, checkpoints=folders, stored=stored, roll=roll)
 
 

@@ -12,10 +12,14 @@ from kwise.types import Scan
 
 @dataclass(frozen=True)
 class Roll:
-    """`cases` that are studied, and in sentences which files are `left_out`, and why."""
+    """`cases` that are studied, and in sentences which files are `left_out`, and why.
+
+    `measured` are those of the cases that hold k-space as it was measured: nothing is simulated of them.
+    """
 
     cases: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    measured: tuple[str, ...] = ()
 
 
 def call_roll(cohort: Cohort, stored: bool, mask_files: Sequence[str]) -> Roll:
@@ -28,19 +32,22 @@ def call_roll(cohort: Cohort, stored: bool, mask_files: Sequence[str]) -> Roll:
         if mask_files:
             check_masks(cohort.read(cohort.cases[0]), mask_files)
         return Roll(tuple(cohort.cases))
-    cases, left_out = [], list(cohort.left_out)
+    cases, measured, left_out = [], [], list(cohort.left_out)
     for case in cohort.cases:
         try:
-            check_masks(cohort.read(case), mask_files)
+            scan = cohort.read(case)
+            check_masks(scan, mask_files)
         except (ValueError, OSError) as error:
             left_out.append(f"{case}: {error}")
-        else:
-            cases.append(case)
+            continue
+        cases.append(case)
+        if scan.kspace is not None:
+            measured.append(case)
     if not cases:
         more = f" (and {len(left_out) - 1} more)" if len(left_out) > 1 else ""
         got = f"nobody who can be studied; wanted one at least: {left_out[0]}{more}"
         raise ValueError(f"studying {cohort.about}: got {got}")
-    return Roll(tuple(cases), tuple(left_out))
+    return Roll(tuple(cases), tuple(left_out), tuple(measured))
 
 
 def check_masks(scan: Scan, mask_files: Sequence[str]) -> None:
