@@ -359,6 +359,10 @@ def test_noise_of_measured_kspace_is_its_own(
     assert main(words) == 0
     page = (tmp_path / "out" / "study.html").read_text()
     assert "<td>as measured</td>" in page and "SNR" not in page
+    told = capsys.readouterr().out.splitlines()
+    own = "against the model's own answer to all of k-space; its own error is not in it"
+    assert [own in line for line in told[:2]] == [True, True] and "dice" in told[1].lower()
+    assert page.replace("&#x27;", "'").count(own) == 1
     np.save(folder / "image.npy", np.ones((1, 4, 32, 32), dtype=np.float32))
     assert main(words) == 0
     assert "as measured in 1 of 2 cases; SNR drawn" in (tmp_path / "out" / "study.html").read_text()

@@ -145,6 +145,7 @@ def _tell(wish: "Judgement", total: int, done: list[int], cell: "Cell", rows: li
     """A line per cell, as it is done."""
     from kwise.report.endpoints import ENDPOINTS
     from kwise.report.study import study_lines
+    from kwise.report.study_page import counted_from
 
     done[0] += 1
     name = wish.endpoints[0]
@@ -153,7 +154,9 @@ def _tell(wish: "Judgement", total: int, done: list[int], cell: "Cell", rows: li
     found = f"{ENDPOINTS[name].about} {off}{point.centre:.3g} ({point.low:.3g} to {point.high:.3g})"
     took = f"{seconds:.0f} s" if seconds else "was there"
     where = f"[{done[0]}/{total}] {cell.label}, {cell.mask_name}, R = {point.acceleration:.3g}"
-    print(f"{where}: {found} {ENDPOINTS[name].unit}, {point.n} cases, {took}", flush=True)
+    against = counted_from(rows)
+    told = f"{found} {ENDPOINTS[name].unit}{' ' if against else ''}{against}"
+    print(f"{where}: {told}, {point.n} cases, {took}", flush=True)
 
 
 def _print_coverage(rows: Sequence[dict]) -> None:

@@ -26,7 +26,7 @@ class StudyPage:
     sentences.
 
     `coverage` rows are the intervals' coverage, empty without a calibration; `mask_words` says which mask was
-    written.
+    written; `against` what errors are counted from where that is not the truth, as `counted_from` says it.
     """
 
     title: str
@@ -36,6 +36,7 @@ class StudyPage:
     facts: Mapping[str, str] = field(default_factory=dict)
     cautions: Sequence[str] = ()
     mask_words: Sequence[str] = ()
+    against: str = ""
 
 
 def write_study_page(path: Path, page: StudyPage) -> None:
@@ -52,7 +53,7 @@ def render_study(page: StudyPage) -> str:
         mine = [line for line in page.lines if line.endpoint == name]
         alt = f"{escape(ENDPOINTS[name].about)} against R"
         picture = f'<img class="plot" src="{data_uri(page.figures[name])}" alt="{alt}">'
-        content = f"<p>{escape(verdict(mine))}</p>{picture}{_details(mine)}"
+        content = f"<p>{escape(verdict(mine, page.against))}</p>{picture}{_details(mine)}"
         body.append(_section(ENDPOINTS[name].about.capitalize(), content))
     if page.mask_words:
         body.append(_section("The mask to program", "".join(f"<p>{escape(s)}</p>" for s in page.mask_words)))
@@ -67,22 +68,34 @@ def render_study(page: StudyPage) -> str:
     return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n{page_body}</html>\n'
 
 
-def verdict(lines: Sequence[Line]) -> str:
-    """What the lines of one endpoint allow, in a sentence."""
+def counted_from(rows: Sequence[Mapping[str, float | str]]) -> str:
+    """What errors are counted from in cases without labels, to stand behind a number; "" where there are
+    none.
+    """
+    own = len({row["case"] for row in rows if float(row.get("own_truth", 0))})
+    n = len({row["case"] for row in rows})
+    some = "" if own == n else f"in {own} of {n} cases "
+    told = "against the model's own answer to all of k-space; its own error is not in it"
+    return some + told if own else ""
+
+
+def verdict(lines: Sequence[Line], against: str = "") -> str:
+    """What the lines of one endpoint allow, in a sentence; `against` as `counted_from` says it."""
+    against = f"; {against}" if against else ""
     endpoint, best = ENDPOINTS[lines[0].endpoint], best_line(lines)
     limit = f"{lines[0].tolerance:g} {endpoint.unit}"
     need = f"at least {lines[0].tolerance:g}" if endpoint.higher_is_better else f"an error of at most {limit}"
     if best is None or best.allowed is None:
         return (
             f"{endpoint.about}: no R tested keeps to {need}; the smallest was R = "
-            f"{lines[0].points[0].acceleration:.3g}."
+            f"{lines[0].points[0].acceleration:.3g}{against}."
         )
     point = best.at(best.allowed)
     beyond = ", the largest tested: the limit lies beyond" if best.censored else ""
     return (
         f"{endpoint.about}: R = {best.allowed:.3g} with {best.mask} ({best.checkpoint}) keeps to "
-        f"{need}{beyond}; there it "
-        f"is {point.centre:.3g} ({point.low:.3g} to {point.high:.3g}, 95 % interval, {point.n} cases)."
+        f"{need}{beyond}; there it is {point.centre:.3g} ({point.low:.3g} to {point.high:.3g}, "
+        f"95 % interval, {point.n} cases){against}."
     )
 
 

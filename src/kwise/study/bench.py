@@ -47,7 +47,7 @@ class Bench:
     cohort: Cohort
     snr: float | None = None
     control: str | None = None  # of CONTROLS: changes what the model sees
-    own_truth: bool = False  # the model's own answer to all of k-space stands for the truth
+    own_truth: set[str] = field(default_factory=set)  # cases whose truth is the model's own answer
     scans: dict[str, Scan] = field(default_factory=dict)
 
     @property
@@ -72,7 +72,7 @@ class Bench:
         return self.scans[case]
 
     def _labelled_by_itself(self, scan: Scan) -> Scan:
-        self.own_truth = True
+        self.own_truth.add(scan.case)
         whole = self._measured(scan, torch.ones(1, 1, 1, 1, dtype=torch.bool))
         return replace(scan, labels=logits_of(self.loaded.model, whole, scan.shape[-2:])[0].argmax(dim=0))
 

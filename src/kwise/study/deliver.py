@@ -13,7 +13,7 @@ from kwise.evaluate import write_scores
 from kwise.report.coverage import coverage_rows
 from kwise.report.study import Line, mean_heart_error, study_lines, summary_rows
 from kwise.report.study_figures import endpoint_figure
-from kwise.report.study_page import StudyPage, verdict, write_study_page
+from kwise.report.study_page import StudyPage, counted_from, verdict, write_study_page
 from kwise.study.cohort import open_cohort
 from kwise.study.masks import joint_choice, write_mask
 from kwise.study.plan import Judgement, Plan
@@ -31,20 +31,20 @@ def deliver(plan: Plan, rows: Sequence[Row], wish: Judgement, folder: Path) -> l
     about = f"{cohort.about}, {len({row['case'] for row in rows})} cases"
     write_scores(folder / "scores.csv", rows)
     write_scores(folder / "study.csv", summary_rows(lines))
-    figures, verdicts = {}, []
+    figures, verdicts, against = {}, [], counted_from(rows)
     for name in wish.endpoints:
         mine = [line for line in lines if line.endpoint == name]
         picture = folder / f"{name}.png"
         endpoint_figure(mine, picture, about, wish.statistic, mean_heart_error(rows, name))
         figures[name] = picture.read_bytes()
-        verdicts.append(verdict(mine))
+        verdicts.append(verdict(mine, against))
     mask_words = _mask(plan, lines, wish, folder)
     coverage = coverage_rows(rows)
     if coverage:
         write_scores(folder / "coverage.csv", coverage)
     page = StudyPage(
         "How far can this acquisition be accelerated?", lines, figures, coverage, _facts(plan, about, wish),
-        _cautions(rows, plan), mask_words,
+        _cautions(rows, plan), mask_words, against,
     )  # fmt: skip
     write_atomically(folder / "study.html", lambda part: write_study_page(part, page))
     return [*verdicts, *mask_words]
@@ -97,7 +97,8 @@ def _noise(plan: Plan) -> str:
     n, measured = len(plan.roll.cases), len(plan.roll.measured)
     if not measured:
         return drawn
-    return "as measured" if measured == n else f"as measured in {measured} of {n} cases; {drawn} in the others"
+    some = f" in {measured} of {n} cases; {drawn} in the others"
+    return "as measured" + ("" if measured == n else some)
 
 
 def _cautions(rows: Sequence[Row], plan: Plan) -> list[str]:
@@ -112,11 +113,13 @@ def _cautions(rows: Sequence[Row], plan: Plan) -> list[str]:
         sentences.append(
             "ACDC holds magnitude images: their k-space was simulated (smooth phase, one coil, noise)."
         )
-    if any(float(row.get("own_truth", 0)) for row in rows):
+    everybody = {row["case"] for row in rows}
+    own = {row["case"] for row in rows if float(row.get("own_truth", 0))}
+    if own:
+        who = "These files hold" if own == everybody else f"{len(own)} of {len(everybody)} files hold"
         sentences.append(
-            "These files hold no labels: the truth is the model's own answer to all of k-space. What it "
-            "gets wrong there is "
-            "not counted."
+            f"{who} no labels: the truth is the model's own answer to all of k-space. What it gets wrong "
+            f"there is not counted."
         )
     sentences += left_out_words(plan)
     sentences.append("The largest R of several masks is a choice after the fact: confirm it on other cases.")

@@ -87,7 +87,7 @@ def _rows(bench: Bench, cell: Cell) -> Iterator[Row]:
             "case": found.case,
             "acceleration": found.achieved if cell.acceleration is None else cell.acceleration,
             "achieved_acceleration": found.achieved,
-            "own_truth": float(bench.own_truth),
+            "own_truth": float(found.case in bench.own_truth),
         }
         labels = found.logits.argmax(dim=0)
         spacing, known = found.scan.spacing_mm, bench.cohort.labelled
