@@ -2,9 +2,10 @@
 looks at.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -47,6 +48,7 @@ class Bench:
     cohort: Cohort
     snr: float | None = None
     control: str | None = None  # of CONTROLS: changes what the model sees
+    whole: tuple[str, ...] = ()  # images that are measured uncropped
     own_truth: set[str] = field(default_factory=set)  # cases whose truth is the model's own answer
     scans: dict[str, Scan] = field(default_factory=dict)
 
@@ -58,7 +60,7 @@ class Bench:
         seen = self.loaded.preprocessing
         return Acquisition(
             matrix=matrix_of(seen),
-            fov_mm=seen.get("fov_mm", Acquisition.fov_mm),
+            fov_mm=field_mm(seen),
             n_coils=seen.get("n_coils", Acquisition.n_coils),
             virtual_coils=seen.get("virtual_coils", Acquisition.virtual_coils),
             snr=Acquisition.snr if self.snr is None else (self.snr, self.snr),
@@ -67,7 +69,8 @@ class Bench:
     def scan(self, case: str) -> Scan:
         """A case with all of its k-space; without labels the model's own answer to it becomes the truth."""
         if case not in self.scans:
-            scan = simulate(self.cohort.read(case), self.acquisition, ("evaluation", case))
+            how = replace(self.acquisition, fov_mm=None) if case in self.whole else self.acquisition
+            scan = simulate(self.cohort.read(case), how, ("evaluation", case))
             self.scans[case] = scan if scan.labels is not None else self._labelled_by_itself(scan)
         return self.scans[case]
 
@@ -95,10 +98,21 @@ class Bench:
 
 
 def open_bench(
-    checkpoint: Path, cohort: Cohort, snr: float | None = None, control: str | None = None
+    checkpoint: Path,
+    cohort: Cohort,
+    snr: float | None = None,
+    control: str | None = None,
+    whole: tuple[str, ...] = (),
 ) -> Bench:
     """A bench with the model of a checkpoint."""
-    return Bench(load_checkpoint(checkpoint, MODELS), cohort, snr, control)
+    return Bench(load_checkpoint(checkpoint, MODELS), cohort, snr, control, whole)
+
+
+def field_mm(preprocessing: Mapping[str, Any]) -> float | None:
+    """The largest side to which magnitude images are cropped before they are measured, as in training; None:
+    not at all.
+    """
+    return preprocessing.get("fov_mm", Acquisition.fov_mm)
 
 
 def scan_mask(scan: Scan, mask: str, acceleration: float | None) -> Tensor:

@@ -79,6 +79,7 @@ def _facts(plan: Plan, about: str, wish: Judgement) -> dict[str, str]:
     return {
         "cohort": about,
         "noise": _noise(plan),
+        **_field(plan),
         "judged by": f"the {wish.statistic} over cases with its 95 % bootstrap interval (2,000 resamples of "
         f"cases)",
         "allowed": "the largest R at which, and at every smaller R tested, the whole interval keeps to the "
@@ -89,6 +90,18 @@ def _facts(plan: Plan, about: str, wish: Judgement) -> dict[str, str]:
         "checkpoints": "; ".join(f"{label}: weights {fingerprint(folder)}" for label, folder in files),
         "software": f"kwise {__version__}",
     }
+
+
+def _field(plan: Plan) -> dict[str, str]:
+    """What part of the images was measured, where that is not simply all of it."""
+    parts = {
+        "the centre of the image that the model learned from, on whose lines R counts": plan.roll.cropped,
+        "all of the image, because a mask file has its lines": plan.roll.whole,
+        "all that was measured": plan.roll.measured,
+    }
+    n = len(plan.roll.cases)
+    told = [f"{about} ({len(cases)} of {n} cases)" for about, cases in parts.items() if cases]
+    return {"field of view": "; ".join(told)} if told else {}
 
 
 def _noise(plan: Plan) -> str:

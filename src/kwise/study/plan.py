@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from kwise.checkpoint import CONFIG, find_checkpoint, fingerprint
+from kwise.checkpoint import CONFIG, find_checkpoint, fingerprint, load_checkpoint
 from kwise.data import DATASETS
+from kwise.models import MODELS
 from kwise.models.controls import CONTROLS
 from kwise.nearest import one_of
 from kwise.sampling import MASKS
+from kwise.study.bench import field_mm
 from kwise.study.cohort import open_cohort
 from kwise.study.roll import Roll, call_roll
 from kwise.study.state import state_of
@@ -118,6 +120,8 @@ class Cell:
         words = [SCORES_VERSION, *model, bounds, *cohort, mask, self.acceleration]
         if plan.stored:
             words += [plan.stored, *plan.roll.cases]
+        if plan.roll.whole:
+            words += ["whole", *plan.roll.whole]
         key = hashlib.sha256("\x1f".join(map(str, words)).encode()).hexdigest()[:10]
         rate = "file" if self.acceleration is None else f"R{self.acceleration:g}"
         return folder / "cells" / f"{self.label}_{Path(self.mask).stem}_{rate}_{key}.csv"
@@ -144,7 +148,8 @@ def check_plan(plan: Plan) -> Plan:
     folders = tuple(find_checkpoint(folder) for folder in plan.checkpoints)
     stored = state_of(plan.dataset, plan.root, plan.split, plan.n)
     cohort = open_cohort(plan.dataset, plan.root, plan.split, plan.n)
-    roll = call_roll(cohort, bool(stored), list(plan.mask_files.values()))
+    fields = [field_mm(load_checkpoint(folder, MODELS).preprocessing) for folder in folders]
+    roll = call_roll(cohort, bool(stored), list(plan.mask_files.values()), fields)
     if plan.snr is not None and roll.measured:
         got = f"SNR {plan.snr:g} for {roll.measured[0]}, k-space that keeps the noise it was measured with"
         raise ValueError(f"planning a study: got {got}; wanted magnitude images, or no --snr")

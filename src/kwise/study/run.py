@@ -75,7 +75,7 @@ def bench_of(plan: Plan, checkpoint: Path) -> Bench:
     """The bench of one checkpoint of a plan; the last one is kept, its scans simulated once."""
     cohort = open_cohort(plan.dataset, plan.root, plan.split, plan.n)
     called = replace(cohort, cases=plan.roll.cases) if plan.roll.cases else cohort
-    return open_bench(checkpoint, called, plan.snr, plan.control)
+    return open_bench(checkpoint, called, plan.snr, plan.control, plan.roll.whole)
 
 
 def _rows(bench: Bench, cell: Cell) -> Iterator[Row]:
