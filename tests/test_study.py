@@ -6,6 +6,7 @@ import csv
 import math
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 
 from kwise.cli import main
 from kwise.data.kspace_file import write_scan
+from kwise.predict.answer import answer
 from kwise.report.coverage import coverage_rows
 from kwise.report.endpoints import ENDPOINTS, expand
 from kwise.report.results import read_scores
@@ -400,6 +402,32 @@ def test_a_mask_of_all_lines_measures_all_of_an_image(tmp_path: Path, checkpoint
     neither = Plan((checkpoint,), dataset=str(folder), masks=(str(tmp_path / "m40.txt"),))
     with pytest.raises(ValueError, match=r"48 lines.*or the lines of its centre.*: 32 \(160 mm\)"):
         check_plan(neither)
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_a_wide_scan_is_answered_as_predict_answers_it(
+    tmp_path: Path, checkpoint: Path, labelled: bool
+) -> None:
+    lines = draw_mask("uniform", 48, 4, 4.0, generator("wide"))
+    save_mask(tmp_path / "m48.txt", lines)
+    kspace = torch.randn(2, 1, 4, 48, 48, dtype=torch.complex64, generator=generator("wide kspace"))
+    labels = torch.ones(1, 4, 48, 48, dtype=torch.int64) if labelled else None
+    (tmp_path / "scans").mkdir()
+    scan = Scan("wide", kspace=kspace, spacing_mm=(8.0, 5.0, 5.0), labels=labels)
+    write_scan(tmp_path / "scans" / "wide.h5", scan)
+    masks = (str(tmp_path / "m48.txt"),)
+    plan = check_plan(Plan((checkpoint,), dataset=str(tmp_path / "scans"), masks=masks))
+    bench = bench_of(plan, checkpoint)
+    (found,) = bench.answers(masks[0], None)
+    mask = lines[None, :, :, None].expand(scan.shape).contiguous()
+    told = answer(replace(scan, mask=mask), bench.loaded)
+    assert told.labels is not None and torch.equal(found.labels, told.labels)
+    assert found.seen.shape[-2:] == (48, 32) and found.labels.shape[-1] == 48  # pixels of 5 mm, two looks
+    (row,) = run_study(plan, tmp_path / "out", processes=1)
+    assert row["area_ef_percent"] == pytest.approx(told.ejection_fraction, rel=1e-4)
+    if not labelled:
+        whole = answer(replace(scan, mask=torch.ones(scan.shape, dtype=torch.bool)), bench.loaded)
+        assert row["area_ef_true_percent"] == pytest.approx(whole.ejection_fraction, rel=1e-4)
 
 
 def test_a_mask_that_fits_nobody_is_refused_before_anything_is_simulated(

@@ -2,7 +2,7 @@
 looks at.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ from kwise.checkpoint import Loaded, load_checkpoint
 from kwise.data.acquisition import Acquisition, draw_scan_mask, measure, on_virtual_coils, simulate
 from kwise.models import MODELS
 from kwise.models.controls import CONTROLS
-from kwise.predict.answer import matrix_of
+from kwise.predict.door import is_wide, matrix_for, matrix_of, measurement_of, with_coils_for
+from kwise.predict.looks import look_twice
 from kwise.sampling import MASKS, achieved_acceleration, load_mask
 from kwise.study.cohort import Cohort
 from kwise.types import IGNORE, Measurement, Query, Scan
@@ -29,7 +30,8 @@ class Answered:
     acquired.
 
     `seen` is the measurement (b = 1) as it entered the model; `achieved` the R of the mask on the scanner's
-    grid.
+    grid. Where the model looked twice at a wide field, logits and `seen` are those of the second look, at
+    columns around the heart, and `placed` the labels on the whole grid.
     """
 
     case: str
@@ -38,6 +40,12 @@ class Answered:
     truth: Tensor
     seen: Measurement
     achieved: float
+    placed: Tensor | None = None
+
+    @property
+    def labels(self) -> Tensor:
+        """The answer (z, t, y, x) on the grid of the scan."""
+        return self.logits.argmax(dim=0) if self.placed is None else self.placed
 
 
 @dataclass
@@ -76,6 +84,9 @@ class Bench:
 
     def _labelled_by_itself(self, scan: Scan) -> Scan:
         self.own_truth.add(scan.case)
+        if self.is_wide(scan):
+            everything = torch.ones(scan.shape, dtype=torch.bool)
+            return replace(scan, labels=self._as_predicted(scan, everything).labels)
         whole = self._measured(scan, torch.ones(1, 1, 1, 1, dtype=torch.bool))
         return replace(scan, labels=logits_of(self.loaded.model, whole, scan.shape[-2:])[0].argmax(dim=0))
 
@@ -84,8 +95,11 @@ class Bench:
 
     def answers(self, mask: str, acceleration: float | None) -> Iterator[Answered]:
         """Every case under a family at R, or under a mask from a file; masks depend on (case, R) alone."""
-        for group in _alike([self.scan(case) for case in self.cohort.cases]):
+        for group in _alike([self.scan(case) for case in self.cohort.cases], self.is_wide):
             masks = [scan_mask(scan, mask, acceleration) for scan in group]
+            if self.is_wide(group[0]):
+                yield from (self._as_predicted(scan, lines) for scan, lines in zip(group, masks))
+                continue
             seen = [self._measured(scan, lines) for scan, lines in zip(group, masks)]
             together = Measurement.stack(seen)
             if self.control is not None:
@@ -95,6 +109,33 @@ class Bench:
                 assert scan.labels is not None
                 achieved = achieved_acceleration(lines)
                 yield Answered(scan.case, scan, logits[i], scan.labels, together.only(i), achieved)
+
+
+    def is_wide(self, scan: Scan) -> bool:
+        """Whether the model cannot take a scan as it took those of its training: then it looks as `kwise
+        predict` does, at pixels of the size it learned from, and twice at a wider field.
+        """
+        told = self.loaded.preprocessing
+        return is_wide(scan, told) or matrix_for(scan, told) != matrix_of(told)
+
+    def _as_predicted(self, scan: Scan, mask: Tensor) -> Answered:
+        """What `kwise.predict.answer.answer` says of a scan under `mask` (z, t, ky, 1 or kx)."""
+        told, model = self.loaded.preprocessing, self.loaded.model
+        looks: list[tuple[Tensor, Measurement]] = []
+
+        def look(part: Scan) -> Tensor:
+            seen = measurement_of(part, matrix_for(part, told))
+            seen = seen if self.control is None else CONTROLS[self.control](seen)
+            looks.append((logits_of(model, seen, part.shape[-2:])[0], seen))
+            return looks[-1][0].argmax(dim=0)
+
+        lines = mask.expand(scan.shape)
+        taken = replace(scan, mask=lines.contiguous() if scan.mask is None else lines & scan.mask)
+        coils = with_coils_for(taken, told)
+        labels = look_twice(coils, look, told).labels if is_wide(coils, told) else look(coils)
+        truth = labels if scan.labels is None else scan.labels
+        logits, seen = looks[-1]
+        return Answered(scan.case, scan, logits, truth, seen, achieved_acceleration(mask), labels)
 
 
 def open_bench(
@@ -146,11 +187,12 @@ def is_labelled(truth: Tensor) -> bool:
     return bool((truth != IGNORE).any())
 
 
-def _alike(scans: Sequence[Scan]) -> Iterator[list[Scan]]:
-    """Scans in batches of equal shape and coils, all or none with views, in order."""
+def _alike(scans: Sequence[Scan], is_wide: Callable[[Scan], bool]) -> Iterator[list[Scan]]:
+    """Scans in batches of equal shape and coils, all or none with views, wide ones by themselves, in order."""
     group: list[Scan] = []
     for scan in scans:
-        if group and (len(group) == BATCH or _form(scan) != _form(group[0])):
+        form = is_wide(scan), *_form(scan)
+        if group and (len(group) == BATCH or form != (is_wide(group[0]), *_form(group[0]))):
             yield group
             group = []
         group.append(scan)

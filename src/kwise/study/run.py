@@ -89,9 +89,8 @@ def _rows(bench: Bench, cell: Cell) -> Iterator[Row]:
             "achieved_acceleration": found.achieved,
             "own_truth": float(found.case in bench.own_truth),
         }
-        labels = found.logits.argmax(dim=0)
         spacing, known = found.scan.spacing_mm, bench.cohort.labelled
-        row = head | case_scores(labels, found.truth, spacing, known, found.logits.shape[0])
+        row = head | case_scores(found.labels, found.truth, spacing, known, found.logits.shape[0])
         if calibration is not None:
             row |= interval_columns(found, calibration)
         yield {key: value if isinstance(value, str) else float(f"{value:.6g}") for key, value in row.items()}
