@@ -115,10 +115,21 @@ def test_mask_from_a_file(tmp_path: Path) -> None:
     mask = np.zeros((12, 64), bool)
     mask[:, 20:44:3] = True
     np.save(tmp_path / "m.npy", mask)
-    words = ["--acceleration", "8", "--mask", str(tmp_path / "m.npy"), "-o", str(tmp_path / "p.h5")]
-    assert main(["simulate", *words]) == 0
-    found = read_scan(tmp_path / "p.h5").mask
-    assert found is not None and np.array_equal(found[0, :, :, 0].numpy(), mask)
+    words = ["--mask", str(tmp_path / "m.npy"), "-o", str(tmp_path / "p.h5")]
+    for told in ([], ["--acceleration", "99"]):
+        assert main(["simulate", *words, *told]) == 0
+        scan = read_scan(tmp_path / "p.h5")
+        assert scan.mask is not None and np.array_equal(scan.mask[0, :, :, 0].numpy(), mask)
+        assert float(scan.notes["acceleration"]) == mask.size / mask.sum() == 8
+
+
+def test_mask_from_a_file_that_fits_only_the_uncropped_image(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save(tmp_path / "m.npy", np.ones((12, 64), bool))
+    words = ["simulate", "--mask", str(tmp_path / "m.npy"), "-o", str(tmp_path / "p.h5"), "--fov", "80"]
+    assert main(words) == 2
+    assert "32 lines" in (told := capsys.readouterr().err) and "cropped to 80 mm, --fov" in told
 
 
 def test_real_cine_keeps_its_resolution_and_place(real_data: Path) -> None:

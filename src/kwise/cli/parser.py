@@ -117,8 +117,9 @@ def _simulate(verb: Verb) -> None:
     def run(options: argparse.Namespace) -> None:
         from kwise.cli.simulating import Wish, run_simulate
 
-        if options.acceleration is None or options.output is None:
-            lacking = "--acceleration" if options.acceleration is None else "-o/--output"
+        own_rate = Path(options.mask).is_file()  # a pattern has its own R
+        if (options.acceleration is None and not own_rate) or options.output is None:
+            lacking = "-o/--output" if options.acceleration is not None or own_rate else "--acceleration"
             raise ValueError(
                 f"reading the command line: got no {lacking}; wanted it (see kwise simulate --help)"
             )
@@ -143,7 +144,7 @@ def _simulate(verb: Verb) -> None:
         default="heart-test-000000",
         help="without --from: a virtual heart, or wide-test-000000 (in any pose), or population-000000",
     )
-    add("--acceleration", type=positive, metavar="R", help="nominal R, e.g. 8")
+    add("--acceleration", type=positive, metavar="R", help="nominal R, e.g. 8; a mask file has its own")
     add(
         "--mask",
         default="gaussian_lines",

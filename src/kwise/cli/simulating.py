@@ -22,13 +22,13 @@ from kwise.types import Scan
 
 @dataclass(frozen=True)
 class Wish:
-    """What to simulate. `source` a path, or None for the virtual heart `case`; `mask` a name or a file;
-    `snr` None: none.
+    """What to simulate. `source` a path, or None for the virtual heart `case`; `mask` a name or a file, whose
+    R counts instead of `acceleration`; `snr` None: none.
     """
 
     source: str | None = None
     case: str = "heart-test-000000"
-    acceleration: float = 8.0
+    acceleration: float | None = 8.0
     mask: str = "gaussian_lines"
     phase: str = "smooth"
     coils: int = 1
@@ -37,6 +37,7 @@ class Wish:
     seed: int = 0
 
 
+NAMES = (*MASKS, *PLANE_MASKS, *TRAJECTORIES)
 # What the name of a case begins with -> the data set that draws it.
 DRAWN = {"heart": "heart", "wide": "heart_wide", "population": "population"}
 
@@ -45,9 +46,9 @@ def run_simulate(wish: Wish, path: Path) -> None:
     """Write the k-space file and say what R was achieved."""
     scan = simulated(read_source(wish), wish)
     assert scan.mask is not None
-    write_scan(path, scan, wish.acceleration)
     z, t, y, x = scan.shape
     achieved = z * t * y * x / int(scan.mask.sum())  # of a trajectory too: positions of the grid over samples
+    write_scan(path, scan, wish.acceleration if wish.mask in NAMES else achieved)
     print(f"wrote {path}: {scan.case}, {z} slice(s), {t} frames, {y} x {x}, R = {achieved:.2f} achieved")
 
 
@@ -72,26 +73,42 @@ def simulated(scan: Scan, wish: Wish) -> Scan:
     if wish.phase not in PHASES:
         raise ValueError(f"simulating phase: got {wish.phase!r}; wanted {one_of(wish.phase, PHASES)}")
     words = ("file", scan.case, wish.seed)
-    scan = crop_fov(scan, wish.fov_mm)
+    whole, scan = scan, crop_fov(scan, wish.fov_mm)
     draw = generator("simulate", *words)
     along = wish.mask in TRAJECTORIES
-    paths = draw_scan_trajectories(scan, wish.mask, wish.acceleration, words) if along else None
+    # A file that does not fit is refused before anything is simulated.
+    mask = None if along else line_mask(scan, wish, words, cropped=whole.shape != scan.shape)
+    paths = draw_scan_trajectories(scan, wish.mask, _rate(wish), words) if along else None
     full = simulate_scan(
         scan, phase=wish.phase, n_coils=wish.coils, snr=wish.snr, generator=draw, trajectories=paths
     )
     notes = full.notes | {"lines": Path(wish.mask).name, "seed": str(wish.seed)}
-    if along:
+    if mask is None:
         return replace(full, notes=notes)
-    mask = line_mask(full, wish, words).expand(full.shape).contiguous()
-    return replace(full, mask=mask, notes=notes)
+    return replace(full, mask=mask.expand(full.shape).contiguous(), notes=notes)
 
 
-def line_mask(scan: Scan, wish: Wish, words: tuple[object, ...]) -> Tensor:
-    """(z, t, ky, 1), of points (z, t, ky, kx): a named mask drawn for every slice, or a file's for all."""
+def line_mask(scan: Scan, wish: Wish, words: tuple[object, ...], cropped: bool = False) -> Tensor:
+    """(z, t, ky, 1), of points (z, t, ky, kx): a named mask drawn for every slice, or a file's for all.
+
+    ValueError for a file of other lines or frames; it says so where the scan was `cropped` to `wish.fov_mm`.
+    """
     if wish.mask in MASKS or wish.mask in PLANE_MASKS:
-        return draw_scan_mask(scan, wish.mask, wish.acceleration, words)
+        return draw_scan_mask(scan, wish.mask, _rate(wish), words)
     if not Path(wish.mask).is_file():
-        names = [*MASKS, *PLANE_MASKS, *TRAJECTORIES]
-        raise ValueError(f"choosing a mask: got {wish.mask!r}; wanted a file, or {one_of(wish.mask, names)}")
+        raise ValueError(f"choosing a mask: got {wish.mask!r}; wanted a file, or {one_of(wish.mask, NAMES)}")
     n_slices, n_frames, n_lines, _ = scan.shape
-    return torch.stack([load_mask(wish.mask, n_lines, n_frames)] * n_slices).unsqueeze(-1)
+    try:
+        mask = load_mask(wish.mask, n_lines, n_frames)
+    except ValueError as error:
+        if not cropped:
+            raise
+        told = f"the image was cropped to {wish.fov_mm:g} mm, --fov leaves more of it"
+        raise ValueError(f"{error}: {told}") from error
+    return torch.stack([mask] * n_slices).unsqueeze(-1)
+
+
+def _rate(wish: Wish) -> float:
+    if wish.acceleration is None:
+        raise ValueError(f"drawing {wish.mask}: got no acceleration; wanted one, e.g. 8")
+    return wish.acceleration
