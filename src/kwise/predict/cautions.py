@@ -16,6 +16,10 @@ from kwise.predict.measures import knows_pitch
 from kwise.types import CLASS_NAMES, Scan
 
 SIMULATED = "The k-space of this file was simulated"  # how the caution of that begins
+_GAPS = {  # notes of readers, and what to say before them
+    "no line": "Some frames were not measured, and what is drawn there is a guess",
+    "slice distance": "There are no volumes, for the distance of slices is not one number",
+}
 OPEN = 0.1  # share of the LV pool's border without muscle, between short-axis and long-axis views
 # (benchmarks/open_ring.py)
 _FRAMES_OF_TWO = 8  # with fewer frames two beats cannot be told from noise
@@ -31,7 +35,7 @@ def file_cautions(
     """What holds for every answer to a scan: what was simulated of it, pixels, field of view, one frame, and
     structures not found, by `areas` name -> (t,), empty where nothing was segmented.
     """
-    sentences = [*_simulated(scan), *_pixels(scan, preprocessing, bool(areas), seen)]
+    sentences = [*_simulated(scan), *_gaps(scan), *_pixels(scan, preprocessing, bool(areas), seen)]
     if areas and scan.shape[1] == 1:
         sentences.append(
             "The file has one frame, and the model learned from beating hearts: there is no ejection "
@@ -42,6 +46,11 @@ def file_cautions(
     if areas and not bool((areas[CLASS_NAMES[STRUCTURES["LV"]]] > 0).any()):
         sentences.append("The model found no LV pool: ED, ES and the ejection fraction mean nothing here.")
     return tuple(sentences)
+
+
+def _gaps(scan: Scan) -> list[str]:
+    """What a reader noted that an answer cannot make good: frames nobody measured, slices at odd places."""
+    return [f"{said}: {scan.notes[key]}." for key, said in _GAPS.items() if key in scan.notes]
 
 
 def _simulated(scan: Scan) -> list[str]:

@@ -188,7 +188,7 @@ def is_labelled(truth: Tensor) -> bool:
 
 
 def _alike(scans: Sequence[Scan], is_wide: Callable[[Scan], bool]) -> Iterator[list[Scan]]:
-    """Scans in batches of equal shape and coils, all or none with views, wide ones by themselves, in order."""
+    """Scans in batches of equal shape and coils, all or none wide or with views, in order."""
     group: list[Scan] = []
     for scan in scans:
         form = is_wide(scan), *_form(scan)
