@@ -292,8 +292,8 @@ def test_on_the_command_line(
     words = ["predict", str(scans), "-o", str(scans / "out"), "--checkpoint", str(checkpoint)]
     assert main([*words, "--also", "mrd"]) == 0
     said = capsys.readouterr().out.splitlines()
-    assert said[-1].startswith("the k-space of 1 of 6 was simulated from magnitude images")
-    assert said[-2].startswith("4 of 6 answered") and "[1/6] README.txt: failed: reading" in said[0]
+    assert said[-2].startswith("the k-space of 1 of 6 was simulated from magnitude images")
+    assert said[-1].startswith("4 of 6 answered") and "[1/6] README.txt: failed: reading" in said[0]
     assert (scans / "out" / "series" / "images.mrd.h5").is_file()
     assert json.loads((scans / "out" / "one.h5" / "run.json").read_text())["outputs"][-1] == "mrd"
     assert main(words) == 0  # its own answers below the folder are no scans

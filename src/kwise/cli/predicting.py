@@ -43,9 +43,9 @@ def _run_cohort(source: Path, folder: Path, order: Order, workers: int) -> None:
     failed = [row for row in rows if row["status"] == "failed"]
     cautioned = sum(map(_cautioned, rows))
     told = f"{len(rows) - len(failed)} of {len(rows)} answered, {cautioned} of them with cautions"
-    print(readable(f"{told}; a row each in {folder / 'phenotypes.csv'}"))
     for line in _origin(source, rows):
         print(line)
+    print(readable(f"{told}; a row each in {folder / 'phenotypes.csv'}"))
     if len(failed) == len(rows):
         raise ValueError(f"answering {source}: got {len(rows)} files and no answer; wanted scans")
 

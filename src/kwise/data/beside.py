@@ -35,7 +35,14 @@ def label_file(path: Path) -> Path | None:
     """
     stem, own = _stem_and_kind(path)
     named = (path.with_name(f"{stem}_{end}{kind}") for kind in (own, *_KINDS) for end in ENDINGS)
-    return next((file for file in named if file.is_file()), None)
+    return next((file for file in named if _is_there(file)), None)
+
+
+def _is_there(file: Path) -> bool:
+    try:
+        return file.is_file()
+    except OSError:  # a name longer than a disk takes
+        return False
 
 
 def with_labels(path: Path, scan: Scan, read: Callable[[Path], Scan], slices: Slices = None) -> Scan:

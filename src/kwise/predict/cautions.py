@@ -3,6 +3,7 @@
 They are made here alone and stand in `Answer.cautions`: page, terminal, run card and Python tell the same.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -117,7 +118,9 @@ def beats_caution(labels: Tensor) -> tuple[str, ...]:
     pool = (labels == STRUCTURES["LV"]).sum(dim=(0, 2, 3)).double()
     if len(pool) < _FRAMES_OF_TWO or float(pool.max() - pool.min()) < 0.1 * float(pool.max()):
         return ()
-    waves = torch.fft.rfft(pool - pool.mean()).abs()[1:]  # of one beat the first holds nearly all
+    frames = torch.arange(len(pool), dtype=torch.double)
+    turns = torch.outer(frames[1 : len(pool) // 2 + 1], frames) * (2 * math.pi / len(pool))
+    waves = torch.hypot(turns.cos() @ pool, turns.sin() @ pool)  # of one beat the first holds nearly all
     n_beats = 2 + int(waves[1:].argmax())
     if float(waves[n_beats - 1] / waves.norm()) < _SECOND_WAVE:
         return ()
