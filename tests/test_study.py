@@ -25,6 +25,7 @@ from kwise.report.study_page import verdict
 from kwise.sampling import draw_mask, lines_in_words, load_mask, save_mask
 from kwise.seeding import generator
 from kwise.study import Plan, check_plan, run_study
+from kwise.study.bench import open_bench
 from kwise.study.deliver import deliver
 from kwise.study.masks import joint_choice
 from kwise.study.plan import Judgement
@@ -427,6 +428,9 @@ def test_a_wide_scan_is_answered_as_predict_answers_it(
     assert row["area_ef_percent"] == pytest.approx(told.ejection_fraction, rel=1e-4)
     if not labelled:
         whole = answer(replace(scan, mask=torch.ones(scan.shape, dtype=torch.bool)), bench.loaded)
+        blind = open_bench(checkpoint, bench.cohort, control="centre_only")
+        truth = blind.scan("wide.h5").labels  # a control changes what is answered, not the truth
+        assert truth is not None and whole.labels is not None and torch.equal(truth, whole.labels)
         assert row["area_ef_true_percent"] == pytest.approx(whole.ejection_fraction, rel=1e-4)
 
 

@@ -2,10 +2,9 @@
 looks at.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -68,7 +67,7 @@ class Bench:
         seen = self.loaded.preprocessing
         return Acquisition(
             matrix=matrix_of(seen),
-            fov_mm=field_mm(seen),
+            fov_mm=seen.get("fov_mm", Acquisition.fov_mm),
             n_coils=seen.get("n_coils", Acquisition.n_coils),
             virtual_coils=seen.get("virtual_coils", Acquisition.virtual_coils),
             snr=Acquisition.snr if self.snr is None else (self.snr, self.snr),
@@ -86,7 +85,7 @@ class Bench:
         self.own_truth.add(scan.case)
         if self.is_wide(scan):
             everything = torch.ones(scan.shape, dtype=torch.bool)
-            return replace(scan, labels=self._as_predicted(scan, everything).labels)
+            return replace(scan, labels=self._as_predicted(scan, everything, None).labels)
         whole = self._measured(scan, torch.ones(1, 1, 1, 1, dtype=torch.bool))
         return replace(scan, labels=logits_of(self.loaded.model, whole, scan.shape[-2:])[0].argmax(dim=0))
 
@@ -98,7 +97,8 @@ class Bench:
         for group in _alike([self.scan(case) for case in self.cohort.cases], self.is_wide):
             masks = [scan_mask(scan, mask, acceleration) for scan in group]
             if self.is_wide(group[0]):
-                yield from (self._as_predicted(scan, lines) for scan, lines in zip(group, masks))
+                asked = zip(group, masks)
+                yield from (self._as_predicted(scan, lines, self.control) for scan, lines in asked)
                 continue
             seen = [self._measured(scan, lines) for scan, lines in zip(group, masks)]
             together = Measurement.stack(seen)
@@ -110,7 +110,6 @@ class Bench:
                 achieved = achieved_acceleration(lines)
                 yield Answered(scan.case, scan, logits[i], scan.labels, together.only(i), achieved)
 
-
     def is_wide(self, scan: Scan) -> bool:
         """Whether the model cannot take a scan as it took those of its training: then it looks as `kwise
         predict` does, at pixels of the size it learned from, and twice at a wider field.
@@ -118,14 +117,14 @@ class Bench:
         told = self.loaded.preprocessing
         return is_wide(scan, told) or matrix_for(scan, told) != matrix_of(told)
 
-    def _as_predicted(self, scan: Scan, mask: Tensor) -> Answered:
+    def _as_predicted(self, scan: Scan, mask: Tensor, control: str | None) -> Answered:
         """What `kwise.predict.answer.answer` says of a scan under `mask` (z, t, ky, 1 or kx)."""
         told, model = self.loaded.preprocessing, self.loaded.model
         looks: list[tuple[Tensor, Measurement]] = []
 
         def look(part: Scan) -> Tensor:
             seen = measurement_of(part, matrix_for(part, told))
-            seen = seen if self.control is None else CONTROLS[self.control](seen)
+            seen = seen if control is None else CONTROLS[control](seen)
             looks.append((logits_of(model, seen, part.shape[-2:])[0], seen))
             return looks[-1][0].argmax(dim=0)
 
@@ -149,11 +148,6 @@ def open_bench(
     return Bench(load_checkpoint(checkpoint, MODELS), cohort, snr, control, whole)
 
 
-def field_mm(preprocessing: Mapping[str, Any]) -> float | None:
-    """The largest side to which magnitude images are cropped before they are measured, as in training; None:
-    not at all.
-    """
-    return preprocessing.get("fov_mm", Acquisition.fov_mm)
 
 
 def scan_mask(scan: Scan, mask: str, acceleration: float | None) -> Tensor:

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from kwise.checkpoint import CONFIG, find_checkpoint, fingerprint, load_checkpoint
+from kwise.checkpoint import CONFIG, find_checkpoint, fingerprint
 from kwise.data import DATASETS
-from kwise.models import MODELS
 from kwise.models.controls import CONTROLS
 from kwise.nearest import one_of
 from kwise.sampling import MASKS
-from kwise.study.bench import field_mm
+from kwise.study.bench import open_bench
 from kwise.study.cohort import open_cohort
 from kwise.study.roll import Roll, call_roll
 from kwise.study.state import state_of
@@ -148,7 +147,7 @@ def check_plan(plan: Plan) -> Plan:
     folders = tuple(find_checkpoint(folder) for folder in plan.checkpoints)
     stored = state_of(plan.dataset, plan.root, plan.split, plan.n)
     cohort = open_cohort(plan.dataset, plan.root, plan.split, plan.n)
-    fields = [field_mm(load_checkpoint(folder, MODELS).preprocessing) for folder in folders]
+    fields = [open_bench(folder, cohort).acquisition.fov_mm for folder in folders]
     roll = call_roll(cohort, bool(stored), list(plan.mask_files.values()), fields)
     if plan.snr is not None and roll.measured:
         got = f"SNR {plan.snr:g} for {roll.measured[0]}, k-space that keeps the noise it was measured with"
