@@ -293,6 +293,40 @@ def test_slow_and_vanishing_clients(url: str, desk: Desk, monkeypatch: pytest.Mo
     assert httpx.get(f"{url}/health").json()["status"] == "ok"
 
 
+def test_who_sends_nothing_keeps_nobody_waiting(
+    url: str, desk: Desk, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path, port = npy(tmp_path / "a.npy"), int(url.rpartition(":")[2])
+    head = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 999\r\n\r\n"
+    monkeypatch.setattr(desk, "limits", replace(desk.limits, receiving=desk.limits.waiting + 3))
+    with contextlib.ExitStack() as idle:
+        for _ in range(desk.limits.waiting + 2):  # more than there are places in the queue
+            idle.enter_context(socket.create_connection(("127.0.0.1", port))).sendall(head)
+        sending(desk, desk.limits.waiting + 2)
+        assert posted(url, path).status_code == 200
+        idle.enter_context(socket.create_connection(("127.0.0.1", port))).sendall(head)
+        sending(desk, desk.limits.receiving)
+        refused(posted(url, path), 503, f"{desk.limits.receiving} clients send at once")
+    sending(desk, 0)
+    monkeypatch.setattr(desk, "limits", replace(desk.limits, idle_seconds=0.3))
+
+    def stops() -> Iterator[bytes]:
+        yield b"abc"
+        time.sleep(1.0)
+        yield b"abc"
+
+    refused(httpx.post(f"{url}/predict", content=stops(), timeout=30), 408, "nothing of an upload for 0.3 s")
+    assert posted(url, path).status_code == 200
+
+
+def sending(desk: Desk, n: int) -> None:
+    """Wait until so many clients send."""
+    end = time.monotonic() + 20
+    while desk._sending != n:
+        assert time.monotonic() < end, f"{desk._sending} send"
+        time.sleep(0.01)
+
+
 def settled(desk: Desk) -> None:
     end = time.monotonic() + 10
     while desk.inside:

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import re
+import select
 import signal
 import socket
 import struct
@@ -247,6 +248,29 @@ def test_half_messages_and_slow_clients(port: int, desk: Desk, monkeypatch: pyte
     refused(Client(port).send(whole[:900]).answer(), "no whole scan within 0.2 s")
     monkeypatch.undo()
     assert len(Client(port).send(whole).answer()) == 2 * Z * T  # and it lives
+
+
+def test_clients_may_connect_long_before_they_send(
+    port: int, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = HEADER + b"".join(map(message_of, scan_rows())) + CLOSE
+    monkeypatch.setattr("kwise.serve.mrd._SILENT", desk.limits.waiting + 3)
+    limits = desk.limits
+    monkeypatch.setattr(desk, "limits", replace(limits, upload_seconds=3.0))
+    silent = [Client(port) for _ in range(limits.waiting + 2)]  # more than there are places in the queue
+    late = Client(port)
+    time.sleep(3.2)
+    monkeypatch.setattr(desk, "limits", limits)
+    assert len(late.send(whole).answer()) == 2 * Z * T
+    more = [Client(port) for _ in range(2)]
+    sent_away = select.select([client.socket for client in silent], [], [], 20)[0]  # of too many, the first
+    (gone,) = (client for client in silent if client.socket in sent_away)
+    refused(gone.answer(), "an end after 0 of 2 bytes")
+    silent.remove(gone)
+    for client in (silent.pop(), more.pop()):
+        assert len(client.send(whole).answer()) == 2 * Z * T
+    for client in (*silent, *more):
+        client.socket.close()
 
 
 def settled(desk: Desk) -> None:

@@ -27,6 +27,8 @@ def add_serve(verb: Verb) -> None:
     add("--checkpoint", type=Path, metavar="DIR", help="default: the one that comes with kwise")
     add("--max-mb", type=positive, default=2000.0, metavar="MB", help="largest upload; default: 2000")
     add("--timeout", type=positive, default=300.0, metavar="S", help="to send it; default: 300 s")
+    idle = "without a byte of it (HTTP); default: 30 s"
+    add("--idle-timeout", type=positive, default=30.0, metavar="S", help=idle)
     add("--answer-timeout", type=positive, default=600.0, metavar="S", help="to answer it; default: 600 s")
     add("--memory-mb", type=positive, default=8000.0, metavar="MB", help="to answer it; default: 8000")
     add("--queue", type=count, default=4, metavar="N", help="clients that may wait; default: 4")
@@ -39,7 +41,7 @@ def run_serve(options: argparse.Namespace) -> None:
 
     limits = Limits(
         int(options.max_mb * 1e6), options.timeout, options.answer_timeout, int(options.memory_mb * 1e6),
-        options.queue,
+        options.queue, options.idle_timeout,
     )  # fmt: skip
     checkpoint = find_checkpoint(options.checkpoint)
     port = options.port if options.port is not None else MRD_PORT if options.mrd else HTTP_PORT

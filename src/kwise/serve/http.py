@@ -79,12 +79,13 @@ async def _predict(request: "Request", desk: Desk) -> "Response":
     folder = Path(tempfile.mkdtemp(prefix="kwise-serve-"))
     sent = False
     try:
-        with desk.place():
-            kind, name = request.headers.get("content-type", ""), request.query_params.get("name", "")
-            try:
+        kind, name = request.headers.get("content-type", ""), request.query_params.get("name", "")
+        try:
+            with desk.receiving():
                 job = await receive(request.stream(), kind, name, folder, desk.limits)
-            except ClientDisconnect as error:
-                raise ValueError("reading an upload: got half of it; wanted all") from error
+        except ClientDisconnect as error:
+            raise ValueError("reading an upload: got half of it; wanted all") from error
+        with desk.place():
             facts = await _elsewhere(desk, desk.answer, replace(job, also=also))
         if not zipped:
             return JSONResponse(facts)

@@ -9,7 +9,8 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 @dataclass(frozen=True)
 class Limits:
     """Bounds: `upload_bytes` and `upload_seconds` of what a client sends, `answer_seconds` and `memory_bytes`
-    of what answers it, `waiting` clients beside the one being answered.
+    of what answers it, `waiting` clients beside the one being answered, `idle_seconds` without a byte of an
+    upload over HTTP, `receiving` clients that send at a time.
     """
 
     upload_bytes: int = 2 * 10**9
@@ -17,6 +18,8 @@ class Limits:
     answer_seconds: float = 600.0
     memory_bytes: int = 8 * 10**9
     waiting: int = 4
+    idle_seconds: float = 30.0
+    receiving: int = 16
 
 
 class BusyError(Exception):

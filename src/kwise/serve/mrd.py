@@ -5,6 +5,9 @@ import socket
 import socketserver
 import sys
 import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from kwise.serve.job import REPLY, Job
@@ -14,6 +17,7 @@ from kwise.serve.worker import Desk
 
 REPLY_SECONDS = 60.0  # a client that does not take its answer loses it
 _CONNECTIONS = 16  # beyond the queue: those who only learn that it is full
+_SILENT = 64  # clients that have connected and sent nothing yet
 
 
 class MrdServer(socketserver.ThreadingTCPServer):
@@ -26,6 +30,8 @@ class MrdServer(socketserver.ThreadingTCPServer):
 
     def __init__(self, host: str, port: int, desk: Desk) -> None:
         self.desk = desk
+        self._silent: list[socket.socket] = []
+        self._counting = threading.Lock()
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         super().__init__((host, port), _Client)
 
@@ -33,6 +39,22 @@ class MrdServer(socketserver.ThreadingTCPServer):
     def port(self) -> int:
         """The port listened to, which the system chose where 0 was asked for."""
         return int(self.server_address[1])
+
+    @contextmanager
+    def silence(self, client: socket.socket) -> Iterator[None]:
+        """While a client sends nothing, which it may do for hours; of too many, the first that came goes."""
+        with self._counting:
+            self._silent.append(client)
+            longest = self._silent.pop(0) if len(self._silent) > _SILENT else None
+        if longest is not None:
+            with suppress(OSError):
+                longest.shutdown(socket.SHUT_RD)
+        try:
+            yield
+        finally:
+            with self._counting:
+                if client in self._silent:
+                    self._silent.remove(client)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client must not take the server down: one line in the log."""
@@ -45,10 +67,12 @@ class _Client(socketserver.BaseRequestHandler):
     server: MrdServer
 
     def handle(self) -> None:
-        wire = Wire(self.request, self.server.desk.limits.upload_seconds)
         try:
-            with self.server.desk.place():
-                said = self._answer(wire)
+            self.request.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            wire = Wire(self.request, self.server.desk.limits.upload_seconds)
+            with self.server.silence(self.request):
+                wire.begin()
+            said = self._answer(wire)
         except BusyError as error:
             said = f"busy: {error}"
             self._refuse(said)
@@ -62,11 +86,13 @@ class _Client(socketserver.BaseRequestHandler):
     def _answer(self, wire: Wire) -> str:
         folder = Path(tempfile.mkdtemp(prefix="kwise-serve-"))
         try:
-            found = receive(wire, folder, self.server.desk.limits)
+            with self.server.desk.receiving():
+                found = receive(wire, folder, self.server.desk.limits)
             if not found.n_readouts:
                 raise ValueError(f"reading a stream: got {found.told}; wanted readouts of a scan")
             job = Job(folder, case=found.case, measurement_uid=found.measurement_uid)
-            facts = self.server.desk.answer(job)
+            with self.server.desk.place():
+                facts = self.server.desk.answer(job)
             self.request.settimeout(REPLY_SECONDS)
             with (folder / REPLY).open("rb") as reply:
                 self.request.sendfile(reply)

@@ -18,11 +18,17 @@ _NAMES = {ACQUISITION: "readouts", IMAGE: "images", WAVEFORM: "waveforms", TEXT:
 
 
 class Wire:
-    """A connection read by exact lengths, to be done within some seconds altogether."""
+    """A connection read by exact lengths, to be done within some seconds of its first byte."""
 
     def __init__(self, connection: socket.socket, seconds: float) -> None:
         self.connection, self.end = connection, time.monotonic() + seconds
         self._seconds = seconds
+
+    def begin(self) -> None:
+        """Wait for the first byte and start the clock with it: scanners connect long before they send."""
+        self.connection.settimeout(None)
+        self.connection.recv(1, socket.MSG_PEEK)
+        self.end = time.monotonic() + self._seconds
 
     def read(self, size: int) -> bytes:
         """Exactly so many bytes; ValueError where the client ends before, SlowError where it is slow."""

@@ -82,7 +82,7 @@ async def receive(
 
     ValueError in one line, LargeError, SlowError.
     """
-    upload = Upload(folder, limits.upload_bytes)
+    upload, stream = Upload(folder, limits.upload_bytes), _lively(stream, limits.idle_seconds)
     kind, _, rest = content_type.partition(";")
     try:
         async with asyncio.timeout(limits.upload_seconds):
@@ -97,6 +97,19 @@ async def receive(
     finally:
         upload.end()
     return upload.job()
+
+
+async def _lively(stream: AsyncIterator[bytes], seconds: float) -> AsyncIterator[bytes]:
+    """The same stream; SlowError where nothing of it comes for so long."""
+    while True:
+        try:
+            async with asyncio.timeout(seconds):
+                chunk = await anext(stream)
+        except StopAsyncIteration:
+            return
+        except TimeoutError as error:
+            raise SlowError(f"nothing of an upload for {seconds:g} s") from error
+        yield chunk
 
 
 async def _form(stream: AsyncIterator[bytes], parameters: str, upload: Upload) -> None:

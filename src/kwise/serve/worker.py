@@ -28,7 +28,8 @@ class Desk:
         self.limits = limits
         self._worker = Worker(checkpoint, limits)
         self.threads = ThreadPoolExecutor(limits.waiting + 2, "kwise desk")
-        self._turn, self._counting, self._inside = threading.Lock(), threading.Lock(), 0
+        self._turn, self._counting = threading.Lock(), threading.Lock()
+        self._inside = self._sending = 0
 
     def __enter__(self) -> "Desk":
         self._worker.start()
@@ -49,11 +50,30 @@ class Desk:
         return self._inside
 
     @contextmanager
-    def place(self) -> Iterator[None]:
-        """A place in the queue, to take before anything is received; BusyError where all are taken."""
+    def receiving(self) -> Iterator[None]:
+        """Leave to send, to take before anything is received: who sends slowly, or not at all, holds no place
+        in the queue. BusyError where too many send, or the queue is full already.
+        """
         with self._counting:
-            if self._inside > self.limits.waiting:
-                raise BusyError(f"{self._inside} clients are answered or wait; come back in a while")
+            self._check_room()
+            if self._sending >= self.limits.receiving:
+                raise BusyError(f"{self._sending} clients send at once; come back in a while")
+            self._sending += 1
+        try:
+            yield
+        finally:
+            with self._counting:
+                self._sending -= 1
+
+    def _check_room(self) -> None:
+        if self._inside > self.limits.waiting:
+            raise BusyError(f"{self._inside} clients are answered or wait; come back in a while")
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """A place in the queue, to take when all was received; BusyError where all are taken."""
+        with self._counting:
+            self._check_room()
             self._inside += 1
         try:
             yield
