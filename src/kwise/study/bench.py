@@ -147,6 +147,7 @@ def open_bench(
     """A bench with the model of a checkpoint."""
     return Bench(load_checkpoint(checkpoint, MODELS), cohort, snr, control, whole)
 
+
 def scan_mask(scan: Scan, mask: str, acceleration: float | None) -> Tensor:
     """(z, t, ky, 1): lines of a family, drawn by (case, R) as in every table, or one mask from a file for all
     slices.
