@@ -57,7 +57,7 @@ def test_a_late_start_is_where_the_pool_is_largest() -> None:
     assert late_start(pools(9, 8, 5, 4, 5, 7, 8, 9)) is None
     assert late_start(pools(8, 7, 5, 4, 5, 7, 8, 9)) is None  # a frame before the first is no matter
     assert late_start(pools(5, 4, 5, 7, 9, 9, 8, 7)) == 4
-    assert late_start(pools(9)) is None
+    assert late_start(pools(9)) is None and late_start(pools(*[9] * 8)) is None
     assert beats_more(pools(9, 3), pools(9, 4)) and not beats_more(pools(0, 0), pools(0, 0))
 
 

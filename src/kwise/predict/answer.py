@@ -127,7 +127,7 @@ def answer(scan: Scan, loaded: Loaded, change: Callable[[Measurement], Measureme
     of_file = file_cautions(scan, loaded.preprocessing, said.areas, said.seen)
     few = frames_caution(scan, loaded.preprocessing)
     of_beat = (*start_caution(late), *beats_caution(found.labels), *few)
-    return with_intervals(replace(said, cautions=(*of_file, *said.cautions, *of_beat)), found.intervals)
+    return with_intervals(replace(said, cautions=(*said.cautions, *of_beat, *of_file)), found.intervals)
 
 
 def look_from(
@@ -165,7 +165,7 @@ def with_intervals(found: Answer, told: Intervals | None) -> Answer:
     if told is None:
         return found
     phenotypes = bounded(found.phenotypes, told)
-    return replace(found, intervals=told, phenotypes=phenotypes, cautions=(*found.cautions, *told.flags))
+    return replace(found, intervals=told, phenotypes=phenotypes, cautions=(*told.flags, *found.cautions))
 
 
 def answer_of_labels(scan: Scan, labels: Tensor, n_classes: int, seen: str = "") -> Answer:

@@ -11,6 +11,7 @@ from kwise.phenotypes import STRUCTURES
 from kwise.types import Scan
 
 APART = 0.15  # of a beat: further from frame 0 the largest LV is no matter of noise
+STILL = 0.05  # a pool that loses less of itself does not beat
 _TIME_AXES = {"image": 1, "kspace": 2, "mask": 1, "labels": 1, "trajectory": 1}
 
 
@@ -43,11 +44,12 @@ def _of_frames(scan: Scan, frames: Tensor) -> Scan:
 
 def late_start(labels: Tensor) -> int | None:
     """The frame of the largest LV pool in labels (z, t, y, x), where it is further from frame 0, either way
-    round, than a gated cine's.
+    round, than a gated cine's; None where nothing beats.
     """
     pool = _pool(labels)
     n, largest = len(pool), int(pool.argmax())
-    return largest if min(largest, n - largest) > APART * n else None
+    apart = min(largest, n - largest) > APART * n
+    return largest if apart and _lost(labels) > STILL else None
 
 
 def beats_more(labels: Tensor, others: Tensor) -> bool:

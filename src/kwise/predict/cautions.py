@@ -1,6 +1,7 @@
 """What a reader of an answer has to know, in sentences: of the file, the slices, the frames, what is drawn.
 
-They are made here alone and stand in `Answer.cautions`: page, terminal, run card and Python tell the same.
+They are made here alone and stand in `Answer.cautions`, what may make an answer worthless first: page,
+terminal, run card and Python tell the same.
 """
 
 import math
@@ -49,6 +50,14 @@ def file_cautions(
     return tuple(sentences)
 
 
+def _short(number: str) -> str:
+    """A number that a note holds in full, in three digits; other words as they are."""
+    try:
+        return f"{float(number):.3g}"
+    except ValueError:
+        return number
+
+
 def _gaps(scan: Scan) -> list[str]:
     """What a reader noted that an answer cannot make good: frames nobody measured, slices at odd places."""
     return [f"{said}: {scan.notes[key]}." for key, said in _GAPS.items() if key in scan.notes]
@@ -58,7 +67,7 @@ def _simulated(scan: Scan) -> list[str]:
     if "simulated" not in scan.notes:
         return []
     snr = scan.notes.get("snr", "unknown")
-    noise = "no noise" if snr == "none" else f"SNR {snr}"
+    noise = "no noise" if snr == "none" else f"SNR {_short(snr)}"
     return [
         f"{SIMULATED}: {scan.notes['simulated']}, with "
         f"{scan.notes.get('phase', 'unknown')} phase, {scan.notes.get('coils', 'unknown')} coil(s) "
