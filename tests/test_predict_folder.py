@@ -89,7 +89,8 @@ def test_cautions_stand_in_the_table_and_are_counted(
     said, table = capsys.readouterr().out.splitlines(), table_of(out)
     for name in ("one.h5", "site b/two.h5"):
         told = json.loads((out / name / "run.json").read_text())["cautions"]
-        assert table[name]["cautions"] == " | ".join(told) and any("The file has 3 frames of a beat" in each for each in told)
+        assert table[name]["cautions"] == " | ".join(told)
+        assert any("The file has 3 frames of a beat" in sentence for sentence in told)
         assert any(f"] {name}: " in line and line.endswith(", with a caution") for line in said)
     assert table["README.txt"]["cautions"] == ""
     cautioned = sum(bool(row["cautions"]) for row in table.values())
