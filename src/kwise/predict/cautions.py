@@ -144,8 +144,8 @@ def start_caution(late: int | None) -> tuple[str, ...]:
     if late is None:
         return ()
     return (
-        f"The LV is largest at frame {late}, and the model takes the first frame for end-diastole: the beat "
-        f"was answered as one from frame {late} on. Check that this is end-diastole.",
+        f"At first the LV was found largest at frame {late}, and models take the first frame for "
+        f"end-diastole: the beat was answered as one from frame {late} on. Check that it begins there.",
     )
 
 
