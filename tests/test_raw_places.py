@@ -104,7 +104,7 @@ def test_mrd_frames_without_a_line_are_named(tmp_path: Path) -> None:
         if not (row["head"]["idx"]["slice"][0] == 1 and row["head"]["idx"]["phase"][0] == 2)
     ]
     scan = open_any(write_mrd_rows(tmp_path / "m.h5", mrd_header(KY, KX), rows))
-    assert scan.notes["no line"] == "1 of 12 (slice, frame) hold none: (1, 2) (from 0)"
+    assert scan.notes["no line"] == "1 of 12 frames hold no line: (slice, frame) (1, 2), from 0"
     assert "no line" not in open_any(mrd(tmp_path / "all.h5", lambda head: None)).notes
 
 

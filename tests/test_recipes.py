@@ -206,7 +206,7 @@ def test_a_deeper_network_begins_with_the_upper_levels_of_a_shallower_one(tmp_pa
     for key in ("net.down.2.conv0.weight", "net.up.0.conv0.weight"):
         assert torch.equal(begun.state_dict()[key], drawn.state_dict()[key])
     for options in ({"channels": (4, 10, 6)}, {"channels": (4,)}, {"channels": (4, 6, 8), "n_windows": 3}):
-        with pytest.raises(ValueError, match="starting syn_net_shared_small: got a checkpoint with options"):
+        with pytest.raises(ValueError, match="starting syn_net_shared_small: got a checkpoint with channels"):
             build(replace(shallow, options=options, init_from=folder))
     with pytest.raises(ValueError, match=r"got channels \(4, 6, 8\); wanted those that \(4, 6\) begin with"):
         UNet(3, 2, (4, 6)).begin_from(UNet(3, 2, (4, 6, 8)))

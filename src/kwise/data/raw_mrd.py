@@ -197,7 +197,7 @@ def _empty_frames(mask: Tensor) -> dict[str, str]:
         return {}
     named = ", ".join(f"({z}, {t})" for z, t in empty[:6]) + (", ..." if len(empty) > 6 else "")
     total = mask.shape[0] * mask.shape[1]
-    return {"no line": f"{len(empty)} of {total} (slice, frame) hold none: {named} (from 0)"}
+    return {"no line": f"{len(empty)} of {total} frames hold no line: (slice, frame) {named}, from 0"}
 
 
 def _told(header: Header, most: int, whiten: Tensor | None) -> dict[str, str]:

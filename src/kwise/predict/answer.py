@@ -126,7 +126,9 @@ def answer(scan: Scan, loaded: Loaded, change: Callable[[Measurement], Measureme
     said = answer_of_labels(scan, found.labels, found.n_classes, found.words)
     of_file = file_cautions(scan, loaded.preprocessing, said.areas, said.seen)
     few = frames_caution(scan, loaded.preprocessing)
-    of_beat = (*start_caution(late), *beats_caution(found.labels), *few)
+    # Where no muscle surrounds it, what fills and empties is no pool.
+    beats = () if ring_caution(found.labels, found.n_classes, said.ed or 0) else beats_caution(found.labels)
+    of_beat = (*start_caution(late), *beats, *few)
     return with_intervals(replace(said, cautions=(*said.cautions, *of_beat, *of_file)), found.intervals)
 
 
@@ -162,8 +164,9 @@ def look_from(
 
 def with_intervals(found: Answer, told: Intervals | None) -> Answer:
     """The answer with its intervals, its phenotypes bounded, and the flags among its cautions."""
-    if told is None:
-        return found
+    pool = found.areas.get(CLASS_NAMES[STRUCTURES["LV"]])
+    if told is None or (pool is not None and not bool((pool > 0).any())):
+        return found  # of what was not found there are no bounds
     phenotypes = bounded(found.phenotypes, told)
     return replace(found, intervals=told, phenotypes=phenotypes, cautions=(*told.flags, *found.cautions))
 

@@ -19,8 +19,8 @@ from kwise.types import CLASS_NAMES, Scan
 
 SIMULATED = "The k-space of this file was simulated"  # how the caution of that begins
 _GAPS = {  # notes of readers, and what to say before them
-    "no line": "Some frames were not measured, and what is drawn there is a guess",
-    "slice distance": "There are no volumes, for the distance of slices is not one number",
+    "no line": "Some frames were not measured, what is drawn there is a guess",
+    "slice distance": "The distance of slices is not one number",
 }
 OPEN = 0.1  # share of the LV pool's border without muscle, between short-axis and long-axis views
 # (benchmarks/open_ring.py)
@@ -125,7 +125,7 @@ def beats_caution(labels: Tensor) -> tuple[str, ...]:
     beat, whose phase the model is told.
     """
     pool = (labels == STRUCTURES["LV"]).sum(dim=(0, 2, 3)).double()
-    if len(pool) < _FRAMES_OF_TWO or float(pool.max() - pool.min()) < 0.1 * float(pool.max()):
+    if len(pool) < _FRAMES_OF_TWO or float(pool.max() - pool.min()) <= 0.1 * float(pool.max()):
         return ()
     frames = torch.arange(len(pool), dtype=torch.double)
     turns = torch.outer(frames[1 : len(pool) // 2 + 1], frames) * (2 * math.pi / len(pool))
@@ -144,8 +144,8 @@ def start_caution(late: int | None) -> tuple[str, ...]:
     if late is None:
         return ()
     return (
-        f"At first the LV was found largest at frame {late}, and models take the first frame for "
-        f"end-diastole: the beat was answered as one from frame {late} on. Check that it begins there.",
+        f"At first the LV was found largest at frame {late + 1}, and models take the first frame for "
+        f"end-diastole: the beat was answered as one from frame {late + 1} on. Check that it begins there.",
     )
 
 

@@ -53,11 +53,11 @@ def _from_same_model(recipe: Recipe, loaded: Loaded, folders: Sequence[str]) -> 
         return _with_encoders(recipe, folders)
     if _deepens(loaded, recipe):
         return _deepened(recipe, loaded.model)
-    fitting = " ".join(f"options.{key}={_word(x)}" for key, x in had.items() if x != wished[key])
-    raise ValueError(
-        f"starting {recipe.name}: got a checkpoint with options {loaded.options}; wanted "
-        f"{dict(recipe.options)}, or --set {fitting}"
-    )
+    other = [key for key in had if had[key] != wished[key]]
+    got, want = (", ".join(f"{key} {_word(x[key])}" for key in other) for x in (had, wished))
+    fitting = " ".join(f"options.{key}={_word(had[key])}" for key in other)
+    wanted = f"{want}, or --set {fitting}"
+    raise ValueError(f"starting {recipe.name}: got a checkpoint with {got}; wanted {wanted}")
 
 
 def _filled(model: str, options: Mapping[str, object]) -> dict[str, object]:
