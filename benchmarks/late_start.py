@@ -14,13 +14,12 @@ from functools import partial
 
 import torch
 
-from kwise.checkpoint import Loaded, find_checkpoint, load_checkpoint
+from kwise.checkpoint import Loaded
 from kwise.data import DATASETS
 from kwise.data.loader import Acquisition, evaluation_batches
-from kwise.models import MODELS
-from kwise.phenotypes import STRUCTURES, ejection_fraction
-from kwise.predict import answer
-from kwise.predict.beat import begun_at
+from kwise.phenotypes import ejection_fraction
+from kwise.predict import answer, load_model
+from kwise.predict.beat import begun_at, lv_pool
 from kwise.types import Scan
 
 RATES = (8.0, 16.0, 32.0)
@@ -37,7 +36,7 @@ def measured(cases: Sequence[str], read: Callable[[str], Scan], rate: float) -> 
     """The scans of cases with k-space in place of images, and their true area EF in percent."""
     for batch in evaluation_batches(cases, read, Acquisition(), rate, 1):
         seen, spacing = batch.measurement, read(batch.cases[0]).spacing_mm
-        pool = (batch.targets.labels[0] == STRUCTURES["LV"]).sum(dim=(0, 2, 3)).double()
+        pool = lv_pool(batch.targets.labels[0]).double()
         scan = Scan(batch.cases[0], kspace=seen.kspace[0], mask=seen.mask[0], spacing_mm=spacing)
         yield scan, ejection_fraction(float(pool.max()), float(pool.min()))
 
@@ -49,7 +48,7 @@ def pairs(data: str, rate: float, n: int) -> Iterator[tuple[Scan, float]]:
     def read(case: str) -> Scan:
         scan = source.read(None, case)
         assert scan.image is not None and scan.labels is not None
-        ends = [0, int((scan.labels == STRUCTURES["LV"]).sum(dim=(0, 2, 3)).argmin())]
+        ends = [0, int(lv_pool(scan.labels).argmin())]
         return replace(scan, image=scan.image[:, ends], labels=scan.labels[:, ends], ed=0, es=1)
 
     yield from measured(source.cases(None, "val", n), read, rate)
@@ -64,7 +63,7 @@ def errors(scan: Scan, true: float, loaded: Loaded) -> tuple[float, float, bool]
 
 def main() -> None:
     n = int(sys.argv[1]) if len(sys.argv) > 1 else 30
-    loaded = load_checkpoint(find_checkpoint("demo"), MODELS)
+    loaded = load_model("demo")
     print(f"{'':28}  taken as it begins  answered  from another frame")
     for data in ("heart", "heart_wide"):
         for rate in RATES:

@@ -13,11 +13,10 @@ from functools import partial
 
 import torch
 
-from kwise.checkpoint import find_checkpoint, load_checkpoint
 from kwise.data import DATASETS, DataSet
 from kwise.data.loader import Acquisition, evaluation_batches
-from kwise.models import MODELS
-from kwise.phenotypes import STRUCTURES
+from kwise.predict import load_model
+from kwise.predict.beat import lv_pool
 from kwise.predict.cautions import OPEN, open_share
 from kwise.types import Scan
 
@@ -35,13 +34,12 @@ def labelled(data: DataSet, case: str) -> Scan:
 
 def shares(group: str, split: str, n: int) -> Iterator[tuple[str, float | None]]:
     """A name and the open share at end-diastole of every slice of every case of a data set."""
-    data, model = DATASETS[group], load_checkpoint(find_checkpoint("demo"), MODELS).model
+    data, model = DATASETS[group], load_model("demo").model
     for batch in evaluation_batches(data.cases(None, split, n), partial(labelled, data), NATIVE, RATE, 1):
         with torch.inference_mode():
             labels = model(batch.measurement, batch.targets.query).labels()[0]
         views = data.read(None, batch.cases[0]).views or ("",) * len(labels)
-        sizes = (labels == STRUCTURES["LV"]).sum(dim=(0, 2, 3))
-        for view, slice_ in zip(views, labels[:, int(sizes.argmax())]):
+        for view, slice_ in zip(views, labels[:, int(lv_pool(labels).argmax())]):
             yield f"{group} {view}", open_share(slice_)
 
 

@@ -65,13 +65,13 @@ def _origin(source: Path, rows: Sequence[Row]) -> list[str]:
 def _brief(row: Row) -> str:
     if row["status"] == "failed":
         return f"failed: {row['error']}"
-    lost = f"; labels {row['labels']}" if str(row.get("labels", "")).startswith("left out") else ""
-    lost += ", with a caution" if _cautioned(row) else ""
+    more = f"; labels {row['labels']}" if str(row.get("labels", "")).startswith("left out") else ""
+    more += ", with a caution" if _cautioned(row) else ""
     for name in ("LVEF_percent", "LV_area_EF_percent"):
         value = row.get(name)
         if isinstance(value, float) and math.isfinite(value):
-            return f"{name.removesuffix('_percent').replace('_', ' ')} {value:.0f} %{lost}"
-    return f"answered{lost}"
+            return f"{name.removesuffix('_percent').replace('_', ' ')} {value:.0f} %{more}"
+    return f"answered{more}"
 
 
 def _cautioned(row: Row) -> bool:

@@ -125,11 +125,12 @@ def answer(scan: Scan, loaded: Loaded, change: Callable[[Measurement], Measureme
         found = found if late is None else again
     said = answer_of_labels(scan, found.labels, found.n_classes, found.words)
     of_file = file_cautions(scan, loaded.preprocessing, said.areas, said.seen)
-    few = frames_caution(scan, loaded.preprocessing)
+    open_ring = ring_caution(found.labels, found.n_classes, said.ed or 0)
     # Where no muscle surrounds it, what fills and empties is no pool.
-    beats = () if ring_caution(found.labels, found.n_classes, said.ed or 0) else beats_caution(found.labels)
-    of_beat = (*start_caution(late), *beats, *few)
-    return with_intervals(replace(said, cautions=(*said.cautions, *of_beat, *of_file)), found.intervals)
+    beats = () if open_ring else beats_caution(found.labels)
+    of_beat = (*start_caution(late), *beats, *frames_caution(scan, loaded.preprocessing))
+    cautions = (*open_ring, *said.cautions, *of_beat, *of_file)
+    return with_intervals(replace(said, cautions=cautions), found.intervals)
 
 
 def look_from(
@@ -193,7 +194,7 @@ def answer_of_labels(scan: Scan, labels: Tensor, n_classes: int, seen: str = "")
         fraction,
         dice_of(scan, labels, n_classes),
         phenotypes=phenotypes_of(areas, labels, scan, ed, es, fraction),
-        cautions=(*ring_caution(labels, n_classes, ed), *coverage_caution(labels, scan, ed)),
+        cautions=coverage_caution(labels, scan, ed),
         seen=seen,
     )
 

@@ -46,7 +46,7 @@ def late_start(labels: Tensor) -> int | None:
     """The frame of the largest LV pool in labels (z, t, y, x), where it is further from frame 0, either way
     round, than a gated cine's; None where nothing beats.
     """
-    pool = _pool(labels)
+    pool = lv_pool(labels)
     n, largest = len(pool), int(pool.argmax())
     apart = min(largest, n - largest) > APART * n
     return largest if apart and _lost(labels) > STILL else None
@@ -60,10 +60,10 @@ def beats_more(labels: Tensor, others: Tensor) -> bool:
 
 
 def _lost(labels: Tensor) -> float:
-    pool = _pool(labels)
+    pool = lv_pool(labels)
     return 1 - float(pool.min()) / max(1, int(pool.max()))
 
 
-def _pool(labels: Tensor) -> Tensor:
-    """(t,) pixels of the LV pool over all slices."""
+def lv_pool(labels: Tensor) -> Tensor:
+    """(t,) pixels of the LV pool in labels (z, t, y, x), over all slices."""
     return (labels == STRUCTURES["LV"]).sum(dim=(0, 2, 3))

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import max_pool2d
 
 from kwise.phenotypes import STRUCTURES
+from kwise.predict.beat import lv_pool
 from kwise.predict.door import is_wide
 from kwise.predict.measures import knows_pitch
 from kwise.types import CLASS_NAMES, Scan
@@ -124,7 +125,7 @@ def beats_caution(labels: Tensor) -> tuple[str, ...]:
     """Where the LV pool of labels (z, t, y, x) fills and empties more than once: a file is taken for one
     beat, whose phase the model is told.
     """
-    pool = (labels == STRUCTURES["LV"]).sum(dim=(0, 2, 3)).double()
+    pool = lv_pool(labels).double()
     if len(pool) < _FRAMES_OF_TWO or float(pool.max() - pool.min()) <= 0.1 * float(pool.max()):
         return ()
     frames = torch.arange(len(pool), dtype=torch.double)

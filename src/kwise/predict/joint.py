@@ -9,9 +9,10 @@ import torch
 from kwise.checkpoint import Loaded
 from kwise.phenotypes import DISEASES, PHENOTYPES, Phenotype, ejection_fraction
 from kwise.predict.answer import Answer, dice_of, named_areas
+from kwise.predict.beat import lv_pool
 from kwise.predict.cautions import file_cautions, frames_caution
 from kwise.predict.door import matrix_for, measurement_of, with_coils_for
-from kwise.types import CLASS_NAMES, Measurement, Prediction, Query, Scan
+from kwise.types import Measurement, Prediction, Query, Scan
 
 WITHIN = 1.96  # sd that hold 95 % of a Gaussian
 UNITS = {"mL": "mL", "g": "g", "percent": "%"}
@@ -87,7 +88,7 @@ def _short_axis_pool(labels: torch.Tensor, scan: Scan) -> torch.Tensor:
     """(t,) pixels of the LV pool over the short-axis views, or over all where nobody named them."""
     views = scan.views or ("SAX",) * len(labels)
     chosen = [i for i, view in enumerate(views) if view == "SAX"] or list(range(len(labels)))
-    return (labels[chosen] == CLASS_NAMES.index("LV pool")).sum(dim=(0, 2, 3))
+    return lv_pool(labels[chosen])
 
 
 def _cautions(scan: Scan, measurement: Measurement, loaded: Loaded) -> list[str]:
